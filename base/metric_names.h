@@ -1,0 +1,86 @@
+// Every metric that slimfill exports. Labels are bounded sets.
+#pragma once
+
+#include "base/metrics.h"
+
+namespace slimfill::metric {
+
+inline constexpr auto kCounter = MetricType::kCounter;
+inline constexpr auto kGauge = MetricType::kGauge;
+inline constexpr auto kHistogram = MetricType::kHistogram;
+inline constexpr auto kRequestSeconds = MetricBuckets::kRequestSeconds;
+inline constexpr auto kShortSeconds = MetricBuckets::kShortSeconds;
+inline constexpr auto kRatio = MetricBuckets::kRatio;
+
+// Requests.
+inline constexpr MetricDef kRequests{kCounter, "slimfill_requests_total", "Finished RPCs", {"method", "code"}};
+inline constexpr MetricDef kRequestsRunning{kGauge, "slimfill_requests_running", "Requests in prefill or decode"};
+inline constexpr MetricDef kRequestsWaiting{kGauge, "slimfill_requests_waiting", "Requests in the queue"};
+inline constexpr MetricDef kQueuedPromptTokens{kGauge, "slimfill_queued_prompt_tokens",
+                                               "Prompt tokens waiting for prefill; the autoscaling signal"};
+inline constexpr MetricDef kAdmissionRejections{
+    kCounter, "slimfill_admission_rejections_total", "Requests refused at admission", {"reason"}};
+inline constexpr MetricDef kCancellations{
+    kCounter, "slimfill_cancellations_total", "Requests ended by the client or a deadline", {"phase"}};
+
+// Latency. prompt_bucket: le_1k, le_4k, le_16k, le_64k, gt_64k. mode: pruned, dense.
+inline constexpr MetricDef kTtft{kHistogram,
+                                 "slimfill_time_to_first_token_seconds",
+                                 "From arrival to the first token",
+                                 {"prompt_bucket", "mode"},
+                                 kRequestSeconds};
+inline constexpr MetricDef kQueueSeconds{
+    kHistogram, "slimfill_queue_seconds", "From arrival to the first chunk", {}, kRequestSeconds};
+inline constexpr MetricDef kPrefillSeconds{
+    kHistogram, "slimfill_prefill_seconds", "Compute time of a prefill stage", {"stage"}, kRequestSeconds};
+inline constexpr MetricDef kInterToken{
+    kHistogram, "slimfill_inter_token_seconds", "Between tokens of one request", {}, kShortSeconds};
+inline constexpr MetricDef kEndToEnd{
+    kHistogram, "slimfill_e2e_seconds", "From arrival to the last token", {}, kRequestSeconds};
+
+// Tokens and pruning.
+inline constexpr MetricDef kPromptTokens{
+    kCounter, "slimfill_prompt_tokens_total", "Prompt tokens by how stage 1 got them", {"source"}};  // computed, cached
+inline constexpr MetricDef kGeneratedTokens{kCounter, "slimfill_generated_tokens_total", "Tokens generated"};
+inline constexpr MetricDef kKeptRatio{
+    kHistogram, "slimfill_kept_token_ratio", "Share of the prompt's tokens kept after a stage", {"stage"}, kRatio};
+inline constexpr MetricDef kPruningFallback{
+    kCounter, "slimfill_pruning_fallback_total", "Requests that pruned less than their plan says", {"reason"}};
+// method: model, randomized. Prompts that were not pruned count as 1.0.
+inline constexpr MetricDef kSpeedup{kGauge, "slimfill_ttft_speedup_ratio", "Dense over actual TTFT", {"method"}};
+inline constexpr MetricDef kCostModelError{kGauge, "slimfill_cost_model_mape_ratio",
+                                           "Mean absolute relative error of predicted chunk times"};
+
+// KV in the engine and its store. direction: put, fetch. path: embedded, grpc.
+inline constexpr MetricDef kKvPagesUsed{kGauge, "slimfill_kv_pages_used", "KV pages in use by sequences"};
+inline constexpr MetricDef kKvPagesTotal{kGauge, "slimfill_kv_pages_total", "KV pages the engine may hold"};
+inline constexpr MetricDef kKvStoreBytes{kGauge, "slimfill_kv_store_bytes", "Bytes in the KV store", {"state"}};
+inline constexpr MetricDef kKvTransferBytes{
+    kCounter, "slimfill_kv_transfer_bytes_total", "Bytes moved to and from the KV store", {"direction", "path"}};
+inline constexpr MetricDef kKvTransferSeconds{kHistogram,
+                                              "slimfill_kv_transfer_seconds",
+                                              "One transfer to or from the KV store",
+                                              {"direction", "path"},
+                                              kShortSeconds};
+inline constexpr MetricDef kKvStallSeconds{
+    kHistogram, "slimfill_kv_stall_seconds", "Time that decode waited for blocks", {}, kShortSeconds};
+inline constexpr MetricDef kKvSwaps{kCounter, "slimfill_kv_swap_total", "Decode swaps at prune layers", {"outcome"}};
+inline constexpr MetricDef kKvHits{kCounter, "slimfill_kv_prefix_hit_blocks_total",
+                                   "Prefix blocks found in the KV store"};
+inline constexpr MetricDef kKvMisses{kCounter, "slimfill_kv_prefix_miss_blocks_total",
+                                     "Prefix blocks not found in the KV store"};
+inline constexpr MetricDef kKvStoreErrors{kCounter,
+                                          "slimfill_kv_store_errors_total",
+                                          "KV store operations that failed; each is served as a miss",
+                                          {"operation"}};
+inline constexpr MetricDef kKvStoreUp{kGauge, "slimfill_kv_store_up",
+                                      "1 when the KV store's circuit breaker is closed"};
+inline constexpr MetricDef kKvLeases{kGauge, "slimfill_kv_leases", "Leases held in this KV store"};
+inline constexpr MetricDef kKvEvictions{kCounter, "slimfill_kv_evictions_total", "Blocks evicted from this KV store"};
+
+// Process and build.
+inline constexpr MetricDef kBuildInfo{kGauge, "slimfill_build_info", "1, with the version", {"version"}};
+inline constexpr MetricDef kModelInfo{
+    kGauge, "slimfill_model_info", "1, with the model and backend", {"model", "backend", "plan"}};
+
+}  // namespace slimfill::metric

@@ -1,0 +1,20 @@
+# Compiler flags, ccache, mold and sanitizers. Kernels set their own instruction-set flags per file; everything else is
+# built for plain x86-64, so that the programs start everywhere and choose kernels at run time.
+add_compile_options(-Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers)
+include_directories(${CMAKE_SOURCE_DIR})
+
+find_program(CCACHE ccache)
+if(CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_C_COMPILER_LAUNCHER ${CCACHE})
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
+endif()
+find_program(MOLD mold)
+if(MOLD)
+  add_link_options(-fuse-ld=mold)
+endif()
+
+if(SLIMFILL_SANITIZE)
+  add_compile_options(-fsanitize=${SLIMFILL_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${SLIMFILL_SANITIZE})
+  add_compile_definitions(SLIMFILL_SANITIZED=1)
+endif()

@@ -1,0 +1,16 @@
+# Shared by the scripts: places, messages, root. Sourced, never run.
+SLIMFILL_HOME=${SLIMFILL_HOME:-$HOME/.cache/slimfill}
+SLIMFILL_VENV=$SLIMFILL_HOME/venv
+SMOLLM2_GGUF=$SLIMFILL_HOME/models/SmolLM2-135M-Instruct.Q4_1.gguf
+QWEN_GGUF=$SLIMFILL_HOME/models/Qwen2.5-Coder-0.5B-Instruct.Q4_K_M.gguf
+export SLIMFILL_HOME SLIMFILL_VENV SMOLLM2_GGUF QWEN_GGUF
+SMOLLM2_SHA256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
+QWEN_SHA256=1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32
+
+step() { printf '\033[1m==>\033[0m %s\n' "$*"; }
+die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+as_root() {
+  if [ "$(id -u)" = 0 ]; then "$@"
+  elif command -v sudo >/dev/null; then sudo "$@"
+  else die "root rights are needed to install packages: run as root or install sudo"; fi
+}
