@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "base/metric_names.h"
 #include "base/status.h"
 
 namespace slimfill::engine {
@@ -21,9 +22,21 @@ PageReservation& PageReservation::operator=(PageReservation&& other) noexcept {
 }
 
 void PageReservation::Reset() {
-  if (pool_ != nullptr) pool_->reserved_ -= pages_;
+  if (pool_ != nullptr) pool_->ChangeReserved(-pages_);
   pool_ = nullptr;
   pages_ = 0;
+}
+
+PagePool::PagePool(Backend& backend, Metrics& metrics, int64_t page_bytes, int64_t pages_total)
+    : backend_(backend), metrics_(metrics), page_bytes_(page_bytes), pages_total_(pages_total) {
+  metrics_.Set(metric::kKvPagesTotal, static_cast<double>(pages_total));
+  ChangeReserved(0);
+}
+
+// The gauge follows reservations: pages come and go too often.
+void PagePool::ChangeReserved(int64_t pages) {
+  reserved_ += pages;
+  metrics_.Set(metric::kKvPagesUsed, static_cast<double>(reserved_));
 }
 
 absl::StatusOr<PageReservation> PagePool::Reserve(int64_t pages) {
@@ -32,7 +45,7 @@ absl::StatusOr<PageReservation> PagePool::Reserve(int64_t pages) {
         absl::StrCat("request needs ", pages, " KV pages, ", pages_total_ - reserved_, " of ", pages_total_,
                      " are free: wait for others to finish or give the engine more with --kv-pages-memory"));
   }
-  reserved_ += pages;
+  ChangeReserved(pages);
   return PageReservation(this, pages);
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "base/metrics.h"
 #include "engine/ops/backend.h"
 
 namespace slimfill::engine {
@@ -33,8 +34,7 @@ class PageReservation {
 // Engine thread only. Memory grows in slabs as pages are used and is kept for reuse.
 class PagePool {
  public:
-  PagePool(Backend& backend, int64_t page_bytes, int64_t pages_total)
-      : backend_(backend), page_bytes_(page_bytes), pages_total_(pages_total) {}
+  PagePool(Backend& backend, Metrics& metrics, int64_t page_bytes, int64_t pages_total);
 
   // RESOURCE_EXHAUSTED when others hold too many.
   absl::StatusOr<PageReservation> Reserve(int64_t pages);
@@ -49,7 +49,10 @@ class PagePool {
 
  private:
   friend class PageReservation;
+  void ChangeReserved(int64_t pages);
+
   Backend& backend_;
+  Metrics& metrics_;
   const int64_t page_bytes_;
   const int64_t pages_total_;
   std::vector<std::unique_ptr<Buffer>> slabs_;

@@ -22,10 +22,10 @@ void FillCosSin(const ModelConfig& config, int64_t position, float* row) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Model>> Model::Load(const std::string& path, Backend& backend, int64_t context,
+absl::StatusOr<std::unique_ptr<Model>> Model::Load(std::unique_ptr<GgufFile> file, Backend& backend, int64_t context,
                                                    const std::function<void(int, int)>& progress) {
   std::unique_ptr<Model> model(new Model());
-  SLIMFILL_ASSIGN_OR_RETURN(model->file_, GgufFile::Open(path));
+  model->file_ = std::move(file);
   SLIMFILL_ASSIGN_OR_RETURN(model->config_, ReadModelConfig(*model->file_));
   SLIMFILL_ASSIGN_OR_RETURN(model->weights_, ReadModelWeights(*model->file_, model->config_));
   const ModelConfig& config = model->config_;

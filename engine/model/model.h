@@ -28,7 +28,7 @@ struct PackedLayer {
 class Model {
  public:
   // `context`: how many positions RoPE is prepared for. `progress(done, total)` is called as matrices are packed.
-  static absl::StatusOr<std::unique_ptr<Model>> Load(const std::string& path, Backend& backend, int64_t context,
+  static absl::StatusOr<std::unique_ptr<Model>> Load(std::unique_ptr<GgufFile> file, Backend& backend, int64_t context,
                                                      const std::function<void(int done, int total)>& progress);
 
   const GgufFile& file() const { return *file_; }
