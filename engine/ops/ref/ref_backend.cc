@@ -244,27 +244,21 @@ void RefBackend::AttentionMass(const MassQuery& query, const AttentionShape& sha
   }
 }
 
-void RefBackend::UnitMeanDot(absl::Span<const float> q, bool absolute, int32_t end_position,
-                             const AttentionShape& shape, KvLayerView kv, absl::Span<float> out) {
+void RefBackend::UnitMeanKeys(int32_t end_position, const AttentionShape& shape, KvLayerView kv,
+                              absl::Span<float> out) {
   constexpr int kUnits = kBlockTokens / kUnitTokens;
+  std::fill(out.begin(), out.end(), 0.0f);
   for (size_t unit = 0; unit < kv.size() * kUnits; ++unit) {
     const KvBlock& block = kv[unit / kUnits];
     const int first = static_cast<int>(unit % kUnits) * kUnitTokens;
     const int count = std::clamp(end_position - Position(block, first), 0, kUnitTokens);
-    if (count == 0) {
-      out[unit] = -std::numeric_limits<float>::infinity();
-      continue;
-    }
-    float sum = 0;
-    for (int head = 0; head < shape.heads; ++head) {
-      float dot = 0;
+    for (int kv_head = 0; kv_head < shape.kv_heads; ++kv_head) {
+      float* mean = out.data() + unit * shape.kv_cols() + kv_head * shape.head_dim;
       for (int t = 0; t < count; ++t) {
-        dot += Dot(q.data() + head * shape.head_dim, Key(block, shape, KvHead(shape, head), first + t), shape.head_dim);
+        const float* key = Key(block, shape, kv_head, first + t);
+        for (int d = 0; d < shape.head_dim; ++d) mean[d] += key[d] / static_cast<float>(count);
       }
-      dot /= static_cast<float>(count);
-      sum += absolute ? std::fabs(dot) : dot;
     }
-    out[unit] = sum / static_cast<float>(shape.heads);
   }
 }
 

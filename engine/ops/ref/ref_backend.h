@@ -40,8 +40,7 @@ class RefBackend : public Backend {
   void ReadRows(ConstMatrix src, absl::Span<float> host) override;
   void AttentionMass(const MassQuery& query, const AttentionShape& shape, KvLayerView kv,
                      absl::Span<float> out) override;
-  void UnitMeanDot(absl::Span<const float> q, bool absolute, int32_t end_position, const AttentionShape& shape,
-                   KvLayerView kv, absl::Span<float> out) override;
+  void UnitMeanKeys(int32_t end_position, const AttentionShape& shape, KvLayerView kv, absl::Span<float> out) override;
 
  private:
   std::vector<float> scratch_;  // one row of the op that runs
