@@ -102,7 +102,11 @@ TEST_F(AuthTest, EveryRpcAsksForTheToken) {
   const auto generate = [&](grpc::ClientContext& context) {
     v1::GenerateRequest request;
     request.set_text("a");
-    return server.stub().Generate(&context, request)->Finish();
+    const auto stream = server.stub().Generate(&context, request);
+    v1::GenerateResponse event;
+    while (stream->Read(&event)) {
+    }
+    return stream->Finish();
   };
   const auto once = [&](grpc::ClientContext& context) {
     v1::GenerateOnceRequest request;

@@ -114,7 +114,6 @@ TEST(Generate, ChatIsRenderedByTheModelsTemplate) {
   grpc::Status status;
   const std::vector<Event> events = Collect(server.stub(), request, &status);
   ASSERT_TRUE(status.ok()) << status.error_message();
-  // <|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n, and "as" + "s" + "is" + "t" + "an" + "t" byte by byte.
   v1::TokenizeRequest tokenize;
   *tokenize.mutable_chat() = request.chat();
   v1::TokenizeResponse tokens;
@@ -265,8 +264,9 @@ TEST(GetServerStatus, CountsRequests) {
 }
 
 TEST(Metrics, AreServedOnTheirOwnPort) {
-  TestServer server;
+  TestServer server({.configure = [](server::ServerConfig& config) { config.metrics_listen = "127.0.0.1:0"; }});
   EXPECT_THAT(server.app().metrics_address(), ::testing::MatchesRegex("127\\.0\\.0\\.1:[1-9][0-9]*"));
+  EXPECT_NE(server.app().metrics_address(), server.app().address());
   EXPECT_THAT(server.metrics().ScrapeText(), HasSubstr("slimfill_build_info{version="));
   EXPECT_THAT(server.metrics().ScrapeText(), HasSubstr("slimfill_model_info{"));
 }

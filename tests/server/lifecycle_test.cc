@@ -186,7 +186,7 @@ TEST(Drain, EndsWithUnavailableWhatDoesNotFinishInTime) {
 }
 
 TEST(App, AddressInUseNamesTheFlag) {
-  TestServer first;
+  TestServer first({.configure = [](server::ServerConfig& config) { config.metrics_listen = "127.0.0.1:0"; }});
   Metrics metrics;
   SystemClock clock;
   const auto start = [&](const std::string& listen, const std::string& metrics_listen) {

@@ -54,7 +54,7 @@ class EngineGate {
 struct TestServerOptions {
   test::FakeEngineOptions engine;
   bool with_chat_template = true;
-  // Changes to the configuration, which listens on free ports.
+  // Changes to the configuration, which listens on a free port and serves no metrics.
   std::function<void(server::ServerConfig&)> configure = [](server::ServerConfig&) {};
 };
 
