@@ -89,7 +89,7 @@ void EngineLoop::EndCancelledAndLate() {
 
 PlannerState EngineLoop::StateForPlanner() const {
   PlannerState planner;
-  planner.max_running = options_.max_running;
+  planner.max_running = std::max(1, options_.max_running);  // with none, requests would wait for ever
   planner.free_pages = engine_.pages_total();
   planner.decode_due = decode_due_;
   for (const auto& state : live_) {

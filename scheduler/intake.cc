@@ -45,7 +45,8 @@ Intake::Ahead Intake::AheadOf(int priority, int64_t prompt_tokens) const {
   Ahead ahead;
   for (const auto& [id, entry] : ledger_) {
     if (entry.remaining_tokens == 0 || entry.priority < priority) continue;
-    // As the planner will order them: all of these came earlier.
+    // As the planner will order them, all of these having come earlier. The few chunks that an overtaken prompt gets in
+    // its turns are left out: a prediction that is a little short refuses nobody wrongly.
     if (entry.priority == priority && SizeClass(entry.remaining_tokens) > SizeClass(prompt_tokens)) continue;
     ahead.queued += entry.queued;
     ahead.work += Scaled(entry.work, entry.remaining);

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/logging.h"
@@ -45,7 +46,7 @@ void LogEnd(const RequestState& state, const absl::Status& outcome) {
               absl::StatusCodeToString(outcome.code()), state.prompt_tokens, state.cached_tokens, state.output_tokens,
               Kept(report), Milliseconds(timings.queue), Milliseconds(timings.prefill), Milliseconds(timings.ttft),
               Milliseconds(timings.total), LogSafe(report.served_by),
-              our_fault ? absl::StrCat(" error=\"", outcome.message(), "\"") : std::string());
+              our_fault ? absl::StrCat(" error=\"", absl::CEscape(outcome.message()), "\"") : std::string());
 }
 
 }  // namespace

@@ -45,8 +45,9 @@ struct FakeScript {
   int fail_at_token = -1;  // 1: the first decode step
   absl::Status failure = absl::InternalError("scripted failure");
   int64_t cached_tokens = 0;
-  double slowness = 1;          // of its chunks, against the engine's costs
-  int stop_after = 0;           // tokens after which it stops by itself (0: at max_tokens)
+  double slowness = 1;  // of its chunks, against the engine's costs
+  int stop_after = 0;   // tokens after which it stops by itself (0: at max_tokens)
+  std::vector<std::string> fallbacks;
   bool no_first_token = false;  // breaks the contract at the end of prefill
 };
 
@@ -245,6 +246,7 @@ class FakeEngine final : public engine::Engine {
     report.prompt_tokens = tokens;
     report.cached_tokens = sequence.script.cached_tokens;
     report.pruned = pruned;
+    report.fallbacks = sequence.script.fallbacks;
     report.served_by = !pruned ? "dense" : report.cached_tokens > 0 ? "warm" : "cold";
     report.stages.push_back({.tokens_in = tokens, .tokens_kept = pruned ? Kept(tokens) : tokens});
     if (pruned) report.stages.push_back({.tokens_in = Kept(tokens), .tokens_kept = Kept(tokens)});
