@@ -48,11 +48,15 @@ inline constexpr MetricDef kPruningFallback{
     kCounter, "slimfill_pruning_fallback_total", "Requests that pruned less than their plan says", {"reason"}};
 // method: model, randomized. Prompts that were not pruned count as 1.0.
 inline constexpr MetricDef kSpeedup{kGauge, "slimfill_ttft_speedup_ratio", "Dense over actual TTFT", {"method"}};
+inline constexpr MetricDef kSpeedupLow{
+    kGauge, "slimfill_ttft_speedup_low_ratio", "Lower end of the speedup's 95 % interval", {"method"}};
+inline constexpr MetricDef kSpeedupHigh{
+    kGauge, "slimfill_ttft_speedup_high_ratio", "Upper end of the speedup's 95 % interval", {"method"}};
 inline constexpr MetricDef kCostModelError{kGauge, "slimfill_cost_model_mape_ratio",
                                            "Mean absolute relative error of predicted chunk times"};
 
 // KV in the engine and its store. direction: put, fetch. path: embedded, grpc.
-inline constexpr MetricDef kKvPagesUsed{kGauge, "slimfill_kv_pages_used", "KV pages in use by sequences"};
+inline constexpr MetricDef kKvPagesUsed{kGauge, "slimfill_kv_pages_used", "KV pages reserved by sequences"};
 inline constexpr MetricDef kKvPagesTotal{kGauge, "slimfill_kv_pages_total", "KV pages the engine may hold"};
 inline constexpr MetricDef kKvStoreBytes{kGauge, "slimfill_kv_store_bytes", "Bytes in the KV store", {"state"}};
 inline constexpr MetricDef kKvTransferBytes{
