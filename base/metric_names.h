@@ -52,7 +52,7 @@ inline constexpr MetricDef kCostModelError{kGauge, "slimfill_cost_model_mape_rat
                                            "Mean absolute relative error of predicted chunk times"};
 
 // KV in the engine and its store. direction: put, fetch. path: embedded, grpc.
-inline constexpr MetricDef kKvPagesUsed{kGauge, "slimfill_kv_pages_used", "KV pages in use by sequences"};
+inline constexpr MetricDef kKvPagesUsed{kGauge, "slimfill_kv_pages_used", "KV pages reserved by sequences"};
 inline constexpr MetricDef kKvPagesTotal{kGauge, "slimfill_kv_pages_total", "KV pages the engine may hold"};
 inline constexpr MetricDef kKvStoreBytes{kGauge, "slimfill_kv_store_bytes", "Bytes in the KV store", {"state"}};
 inline constexpr MetricDef kKvTransferBytes{

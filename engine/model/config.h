@@ -12,6 +12,8 @@ namespace slimfill::engine {
 
 enum class Architecture { kLlama, kQwen2 };
 
+const char* ArchitectureName(Architecture architecture);  // as in general.architecture
+
 struct ModelConfig {
   std::string name;  // general.name, or the file's stem
   Architecture architecture = Architecture::kLlama;

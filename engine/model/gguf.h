@@ -45,7 +45,9 @@ struct GgufTensor {
 struct GgufArray;
 // Every scalar is widened: unsigned to uint64, signed to int64, f32 and f64 to double.
 using GgufValue = std::variant<uint64_t, int64_t, double, bool, std::string, std::shared_ptr<GgufArray>>;
-struct GgufArray {  // homogeneous; exactly one vector is used
+struct GgufArray {  // homogeneous; only the kind's vector is used
+  enum class Kind { kStrings, kInts, kFloats };
+  Kind kind = Kind::kInts;
   std::vector<std::string> strings;
   std::vector<int64_t> ints;  // all integer types and bool; u64 above 2^63 is an error
   std::vector<double> floats;

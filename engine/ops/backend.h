@@ -2,7 +2,7 @@
 // so dispatch costs nothing.
 //
 // Order: ops take effect in the order of the calls (a device may run them asynchronously; ReadRows, AttentionMass,
-// UnitMeanDot and ReadPage wait for what they read). Shapes and dtypes are checked by the caller
+// UnitMeanKeys and ReadPage wait for what they read). Shapes and dtypes are checked by the caller
 // (engine/model/forward); a violation is our bug and aborts. Results do not depend on how rows are batched into calls:
 // a row's value is the same alone as among others, bit for bit (reduction order never depends on the number of rows).
 // Threads: one thread calls a backend at a time, the engine thread.
@@ -123,11 +123,10 @@ class Backend {
   // A row that sees nothing adds nothing.
   virtual void AttentionMass(const MassQuery& query, const AttentionShape& shape, KvLayerView kv,
                              absl::Span<float> out) = 0;
-  // SlimInfer's unit score: out[unit] = mean over heads of |q_h . mean key of the unit| (signed when !absolute) over
-  // the unit's keys at positions < end_position; -infinity for units without any. q f32 [heads, head_dim] on the host,
-  // out [blocks * 8].
-  virtual void UnitMeanDot(absl::Span<const float> q, bool absolute, int32_t end_position, const AttentionShape& shape,
-                           KvLayerView kv, absl::Span<float> out) = 0;
+  // Mean key of each unit (8 tokens) of `kv`'s blocks over its keys at positions < end_position; zeros for units without
+  // any. out f32 [blocks * 8, kv_heads, head_dim].
+  virtual void UnitMeanKeys(int32_t end_position, const AttentionShape& shape, KvLayerView kv,
+                            absl::Span<float> out) = 0;
 };
 
 }  // namespace slimfill::engine
