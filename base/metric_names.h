@@ -77,6 +77,15 @@ inline constexpr MetricDef kKvStoreUp{kGauge, "slimfill_kv_store_up",
                                       "1 when the KV store's circuit breaker is closed"};
 inline constexpr MetricDef kKvLeases{kGauge, "slimfill_kv_leases", "Leases held in this KV store"};
 inline constexpr MetricDef kKvEvictions{kCounter, "slimfill_kv_evictions_total", "Blocks evicted from this KV store"};
+inline constexpr MetricDef kKvFetchHits{kCounter, "slimfill_kv_fetch_hits_total",
+                                        "Fetched items that this KV store had"};
+inline constexpr MetricDef kKvFetchMisses{kCounter, "slimfill_kv_fetch_misses_total",
+                                          "Fetched items that this KV store did not have"};
+inline constexpr MetricDef kKvPuts{kCounter, "slimfill_kv_puts_total", "Blocks that this KV store took in"};
+inline constexpr MetricDef kKvPutsRefused{kCounter, "slimfill_kv_puts_refused_total",
+                                          "Blocks that this KV store had no room for"};
+inline constexpr MetricDef kKvCorruptBlocks{kCounter, "slimfill_kv_corrupt_blocks_total",
+                                            "Blocks dropped because their checksum did not hold"};
 
 // Process and build.
 inline constexpr MetricDef kBuildInfo{kGauge, "slimfill_build_info", "1, with the version", {"version"}};
