@@ -48,6 +48,10 @@ inline constexpr MetricDef kPruningFallback{
     kCounter, "slimfill_pruning_fallback_total", "Requests that pruned less than their plan says", {"reason"}};
 // method: model, randomized. Prompts that were not pruned count as 1.0.
 inline constexpr MetricDef kSpeedup{kGauge, "slimfill_ttft_speedup_ratio", "Dense over actual TTFT", {"method"}};
+inline constexpr MetricDef kSpeedupLow{
+    kGauge, "slimfill_ttft_speedup_low_ratio", "Lower end of the speedup's 95 % interval", {"method"}};
+inline constexpr MetricDef kSpeedupHigh{
+    kGauge, "slimfill_ttft_speedup_high_ratio", "Upper end of the speedup's 95 % interval", {"method"}};
 inline constexpr MetricDef kCostModelError{kGauge, "slimfill_cost_model_mape_ratio",
                                            "Mean absolute relative error of predicted chunk times"};
 

@@ -51,14 +51,16 @@ struct Finished {
   Timings timings;
   engine::PrefillReport prefill;
   engine::DecodeReport decode;
-  // What the same prompt would have taken without pruning, by the cost model; absent while its error is too large.
+  // What the same prompt, with the same tokens stored and the same waiting for others, would have taken without
+  // pruning: by the cost model, at the pace this request's own chunks had. Absent while the model's error is above 10
+  // %. Equal to timings.ttft, without error, when the prompt was not pruned.
   std::optional<absl::Duration> dense_equivalent_ttft;
-  double dense_equivalent_error = 0;  // the model's current mean absolute relative error
+  double dense_equivalent_error = 0;  // the model's mean absolute relative error now
 };
 
-// Where a request's events go. Called from the scheduler's thread, in order: OnProgress*, OnToken*, then exactly one of
-// OnFinished or OnFailed, after which the scheduler drops the sink. Must return at once and must not call the
-// scheduler.
+// Where a request's events go. Called from the scheduler's thread, in order: OnStarted, OnProgress*, OnToken*, then
+// exactly one of OnFinished or OnFailed (which may also come first), after which the scheduler drops the sink. By then
+// the request holds nothing of the engine any more. Must return at once and must not call the scheduler.
 class EventSink {
  public:
   virtual ~EventSink() = default;
@@ -66,21 +68,23 @@ class EventSink {
   virtual void OnProgress(const Progress& progress) = 0;
   virtual void OnToken(const engine::TokenEvent& token) = 0;
   virtual void OnFinished(const Finished& finished) = 0;
-  // CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE (shut down) or INTERNAL.
+  // CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE (shut down), INTERNAL, or INVALID_ARGUMENT where the
+  // engine finds at its start what validation could not see.
   virtual void OnFailed(const absl::Status& status) = 0;
 };
 
 struct SchedulerOptions {
   int64_t max_queued_requests = 256;
   int64_t max_queued_prompt_tokens = 4 * 1024 * 1024;
-  int max_running = 8;                   // sequences in prefill or decode
+  int max_running = 8;                   // sequences in prefill or decode, at least 1
   double randomized_dense_share = 0.01;  // eligible AUTO requests that run dense, for the honest speedup figure
   uint64_t seed = 0;                     // of that draw
   absl::Duration progress_interval = absl::Milliseconds(250);
 };
 
 struct Snapshot {
-  int64_t queued = 0, running = 0, queued_prompt_tokens = 0, finished = 0;
+  int64_t queued = 0, running = 0, queued_prompt_tokens = 0;
+  int64_t finished = 0;  // with whatever outcome, since start
   bool draining = false;
 };
 
