@@ -1,12 +1,11 @@
 #include "server/convert.h"
 
-#include <cmath>
 #include <filesystem>
-#include <limits>
 #include <random>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "base/status.h"
 #include "server/errors.h"
@@ -15,10 +14,6 @@ namespace slimfill::server {
 namespace {
 
 constexpr int kMaxMessages = 4096;
-constexpr int kMaxStopStrings = 16;
-constexpr size_t kMaxStopBytes = 256;
-constexpr int kMaxStopTokens = 64;
-constexpr int kMaxLogprobs = 20;
 constexpr int kMaxPriority = 100;
 constexpr int kMaxKeepRatios = 64;
 constexpr int64_t kMaxSpan = int64_t{1} << 40;
@@ -41,18 +36,12 @@ absl::Status CheckToken(absl::string_view field, int index, int32_t token, int v
                     absl::StrCat("token id ", token, " is outside the vocabulary of ", vocab));
 }
 
-absl::Status CheckStops(const engine::SamplingParams& params, int vocab) {
-  SLIMFILL_RETURN_IF_ERROR(CheckRange<int64_t>("sampling.stop (count)", params.stop.size(), 0, kMaxStopStrings));
-  for (size_t i = 0; i < params.stop.size(); ++i) {
-    SLIMFILL_RETURN_IF_ERROR(
-        CheckRange<int64_t>(absl::StrCat("sampling.stop[", i, "] (bytes)"), params.stop[i].size(), 1, kMaxStopBytes));
-  }
-  SLIMFILL_RETURN_IF_ERROR(
-      CheckRange<int64_t>("sampling.stop_token_ids (count)", params.stop_token_ids.size(), 0, kMaxStopTokens));
-  for (size_t i = 0; i < params.stop_token_ids.size(); ++i) {
-    SLIMFILL_RETURN_IF_ERROR(CheckToken("sampling.stop_token_ids", i, params.stop_token_ids[i], vocab));
-  }
-  return absl::OkStatus();
+// The engine's errors begin with the name of the field; clients get its path.
+absl::Status UnderField(absl::string_view parent, const absl::Status& status) {
+  if (status.ok()) return status;
+  const std::pair<absl::string_view, absl::string_view> parts =
+      absl::StrSplit(status.message(), absl::MaxSplits(' ', 1));
+  return FieldError(absl::StrCat(parent, ".", parts.first), parts.second);
 }
 
 uint64_t DrawSeed() {
@@ -75,19 +64,8 @@ absl::StatusOr<engine::SamplingParams> Sampling(const v1::SamplingParams& in, in
   out.stop_token_ids.assign(in.stop_token_ids().begin(), in.stop_token_ids().end());
   out.ignore_eos = in.ignore_eos();
 
-  SLIMFILL_RETURN_IF_ERROR(CheckRange("sampling.max_tokens", out.max_tokens, 1, std::numeric_limits<int32_t>::max()));
-  SLIMFILL_RETURN_IF_ERROR(CheckRange("sampling.temperature", out.temperature, 0.f, 100.f));
-  SLIMFILL_RETURN_IF_ERROR(CheckAbove("sampling.top_p", out.top_p, 0, 1));
-  SLIMFILL_RETURN_IF_ERROR(CheckRange("sampling.top_k", out.top_k, 0, std::numeric_limits<int32_t>::max()));
-  SLIMFILL_RETURN_IF_ERROR(CheckRange("sampling.min_p", out.min_p, 0.f, 1.f));
-  SLIMFILL_RETURN_IF_ERROR(CheckAbove("sampling.repetition_penalty", out.repetition_penalty, 0, 100));
-  SLIMFILL_RETURN_IF_ERROR(CheckRange("sampling.presence_penalty", out.presence_penalty, -100.f, 100.f));
-  SLIMFILL_RETURN_IF_ERROR(CheckRange("sampling.frequency_penalty", out.frequency_penalty, -100.f, 100.f));
-  if (in.has_logprobs()) {
-    SLIMFILL_RETURN_IF_ERROR(CheckRange("sampling.logprobs", in.logprobs(), 0, kMaxLogprobs));
-    out.logprobs = in.logprobs();
-  }
-  SLIMFILL_RETURN_IF_ERROR(CheckStops(out, vocab));
+  if (in.has_logprobs()) out.logprobs = in.logprobs();
+  SLIMFILL_RETURN_IF_ERROR(UnderField("sampling", engine::Validate(out, vocab)));
   return out;
 }
 
