@@ -26,10 +26,8 @@ absl::StatusOr<TokenType> ParseType(int64_t type) {
     case 5:
       return TokenType::kUnused;
     default:
-      return absl::InvalidArgumentError(
-          absl::StrCat("type ", type,
-                       "; byte-level BPE has 1 (normal), 2 (unknown), 3 (control), 4 (user defined) and 5 "
-                       "(unused)"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "type ", type, "; allowed are 1 (normal), 2 (unknown), 3 (control), 4 (user defined) and 5 (unused)"));
   }
 }
 

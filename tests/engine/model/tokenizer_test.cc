@@ -89,7 +89,8 @@ TEST_P(GoldenTest, EncodesEveryTextAsHfDoes) {
 
 TEST_P(GoldenTest, TreatsAddedTokensAsHfDoes) {
   const Tokenizer& tokenizer = GoldenTokenizer(GetParam());
-  for (const auto& golden : ReadTokenizerGolden(absl::StrCat(GetParam(), ".json")).at("special")) {
+  const auto goldens = ReadTokenizerGolden(absl::StrCat(GetParam(), ".json"));
+  for (const auto& golden : goldens.at("special")) {
     const auto text = golden.at("text").get<std::string>();
     EXPECT_EQ(Encode(tokenizer, text, true), golden.at("control").get<std::vector<TokenId>>()) << text;
     EXPECT_EQ(Encode(tokenizer, text, false), golden.at("plain").get<std::vector<TokenId>>()) << text;
