@@ -9,14 +9,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "tests/support/golden.h"
 
 namespace slimfill::testing {
 namespace {
-
-std::string EnvironmentOr(const char* name, const std::string& otherwise) {
-  const char* value = std::getenv(name);
-  return value != nullptr && *value != '\0' ? value : otherwise;
-}
 
 // Tests may throw: GoogleTest reports the text as a failure.
 template <typename T>
@@ -27,15 +23,16 @@ T ValueOrThrow(absl::StatusOr<T> value) {
 
 }  // namespace
 
-nlohmann::json ReadGolden(const std::string& name) {
-  const std::string path = EnvironmentOr("SLIMFILL_TOKENIZER_GOLDENS", SLIMFILL_TOKENIZER_GOLDEN_DIR) + "/" + name;
+nlohmann::json ReadTokenizerGolden(const std::string& name) {
+  const char* folder = std::getenv("SLIMFILL_TOKENIZER_GOLDENS");
+  const std::string path = absl::StrCat(folder != nullptr ? folder : SLIMFILL_TOKENIZER_GOLDEN_DIR, "/", name);
   std::ifstream file(path);
   if (!file) throw std::runtime_error(path + " is missing; tests/golden/make_tokenizer_goldens.py makes it");
   return nlohmann::json::parse(file);
 }
 
 engine::TokenizerData SmallTokenizerData(const std::string& pre) {
-  static const auto* json = new nlohmann::json(ReadGolden("small_vocabulary.json"));
+  static const auto* json = new nlohmann::json(ReadTokenizerGolden("small_vocabulary.json"));
   engine::TokenizerData data;
   const auto add = [&data](const nlohmann::json& tokens, int64_t type) {
     for (const auto& token : tokens) {
@@ -61,13 +58,10 @@ std::unique_ptr<engine::Tokenizer> SmallTokenizer(const std::string& pre) {
 }
 
 std::unique_ptr<engine::GgufFile> OpenModel(const std::string& file) {
-  const std::string home = EnvironmentOr("SLIMFILL_HOME", EnvironmentOr("HOME", "") + "/.cache/slimfill");
-  auto model = engine::GgufFile::Open(absl::StrCat(home, "/models/", file));
-  if (!model.ok()) {
-    throw std::runtime_error(
-        absl::StrCat("cannot open the model (run scripts/setup.sh, which fetches it): ", model.status().ToString()));
-  }
-  return *std::move(model);
+  const std::string path = ModelPath(file);
+  auto model = engine::GgufFile::Open(path);
+  if (absl::IsNotFound(model.status())) throw std::runtime_error(MissingModelText(path));
+  return ValueOrThrow(std::move(model));
 }
 
 const engine::Tokenizer& GoldenTokenizer(const std::string& name) {
@@ -78,7 +72,8 @@ const engine::Tokenizer& GoldenTokenizer(const std::string& name) {
     if (absl::ConsumePrefix(&pre, "small_")) {
       tokenizer = SmallTokenizer(std::string(pre));
     } else {
-      tokenizer = ValueOrThrow(engine::Tokenizer::FromGguf(*OpenModel(name == "qwen2" ? kQwenFile : kSmolLmFile)));
+      tokenizer =
+          ValueOrThrow(engine::Tokenizer::FromGguf(*OpenModel(name == "qwen2" ? kQwenModelFile : kSmolModelFile)));
     }
   }
   return *tokenizer;

@@ -13,13 +13,14 @@
 #include "absl/strings/str_cat.h"
 #include "engine/model/nfc.h"
 #include "tests/engine/model/tokenizer_support.h"
+#include "tests/support/gguf_builder.h"
+#include "tests/support/tiny_model.h"
 
 namespace slimfill::engine {
 namespace {
 
 using ::slimfill::testing::GoldenTokenizer;
-using ::slimfill::testing::OpenModel;
-using ::slimfill::testing::ReadGolden;
+using ::slimfill::testing::ReadTokenizerGolden;
 using ::slimfill::testing::SmallTokenizer;
 using ::slimfill::testing::SmallTokenizerData;
 using ::testing::Contains;
@@ -68,8 +69,9 @@ INSTANTIATE_TEST_SUITE_P(All, GoldenTest,
 
 TEST_P(GoldenTest, EncodesEveryTextAsHfDoes) {
   const Tokenizer& tokenizer = GoldenTokenizer(GetParam());
-  const auto texts = ReadGolden("corpus.json").get<std::vector<std::string>>();
-  const auto ids = ReadGolden(absl::StrCat(GetParam(), ".json")).at("ids").get<std::vector<std::vector<TokenId>>>();
+  const auto texts = ReadTokenizerGolden("corpus.json").get<std::vector<std::string>>();
+  const auto ids =
+      ReadTokenizerGolden(absl::StrCat(GetParam(), ".json")).at("ids").get<std::vector<std::vector<TokenId>>>();
   ASSERT_GE(texts.size(), ids.size());
   ASSERT_GT(ids.size(), 400u);
   size_t tokens = 0, equal = 0;
@@ -87,7 +89,8 @@ TEST_P(GoldenTest, EncodesEveryTextAsHfDoes) {
 
 TEST_P(GoldenTest, TreatsAddedTokensAsHfDoes) {
   const Tokenizer& tokenizer = GoldenTokenizer(GetParam());
-  for (const auto& golden : ReadGolden(absl::StrCat(GetParam(), ".json")).at("special")) {
+  const auto goldens = ReadTokenizerGolden(absl::StrCat(GetParam(), ".json"));
+  for (const auto& golden : goldens.at("special")) {
     const auto text = golden.at("text").get<std::string>();
     EXPECT_EQ(Encode(tokenizer, text, true), golden.at("control").get<std::vector<TokenId>>()) << text;
     EXPECT_EQ(Encode(tokenizer, text, false), golden.at("plain").get<std::vector<TokenId>>()) << text;
@@ -110,7 +113,7 @@ TEST_P(GoldenTest, NeverMakesControlTokensOfPlainText) {
 
 TEST_P(GoldenTest, EndsOfTokensCoverTheText) {
   const Tokenizer& tokenizer = GoldenTokenizer(GetParam());
-  const auto texts = ReadGolden("corpus.json").get<std::vector<std::string>>();
+  const auto texts = ReadTokenizerGolden("corpus.json").get<std::vector<std::string>>();
   size_t exact = 0;
   for (size_t i = 0; i < 400; ++i) {
     const absl::string_view text = texts[i];
@@ -140,7 +143,7 @@ TEST_P(GoldenTest, EndsOfTokensCoverTheText) {
 TEST_P(GoldenTest, DecodesWhatItEncoded) {
   const Tokenizer& tokenizer = GoldenTokenizer(GetParam());
   const bool is_qwen = absl::EndsWith(GetParam(), "qwen2");
-  for (const auto& text : ReadGolden("corpus.json").get<std::vector<std::string>>()) {
+  for (const auto& text : ReadTokenizerGolden("corpus.json").get<std::vector<std::string>>()) {
     std::string expected = is_qwen ? std::string(NfcText(text).text()) : text;
     if (GetParam() == std::string("smollm")) {
       const auto has_no_token = [&](char c) { return Encode(tokenizer, absl::string_view(&c, 1)).empty(); };
@@ -288,7 +291,7 @@ TEST(TokenizerTest, LongestOfOverlappingAddedTokensWins) {
 
 TEST(TokenizerTest, EncodesTheSameFromManyThreads) {
   const Tokenizer& tokenizer = GoldenTokenizer("small_qwen2");
-  const auto texts = ReadGolden("corpus.json").get<std::vector<std::string>>();
+  const auto texts = ReadTokenizerGolden("corpus.json").get<std::vector<std::string>>();
   std::vector<std::vector<TokenId>> results(4);
   std::vector<std::thread> threads;
   for (auto& result : results) {
@@ -301,6 +304,42 @@ TEST(TokenizerTest, EncodesTheSameFromManyThreads) {
   }
   for (std::thread& thread : threads) thread.join();
   for (const auto& result : results) EXPECT_EQ(result, results[0]);
+}
+
+TEST(TokenizerTest, ReadsAGgufFile) {
+  const auto bytes = slimfill::testing::MakeTinyModelGguf();
+  const auto tokenizer = Tokenizer::FromGguf(**GgufFile::Parse(bytes, "tiny.gguf"));
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  EXPECT_EQ((*tokenizer)->eos(), *(*tokenizer)->SpecialId("<|im_end|>"));
+  EXPECT_EQ(RoundTrip(**tokenizer, "the pump\xFF"), "the pump\xFF");
+}
+
+TEST(TokenizerTest, NamesTheGgufKeyThatIsMissingOrWrong) {
+  const auto error_without = [](absl::string_view missing, absl::string_view model = "gpt2") {
+    slimfill::testing::GgufBuilder builder;
+    const auto wanted = [missing](absl::string_view key) { return key != missing; };
+    if (wanted("tokenizer.ggml.model")) builder.SetString("tokenizer.ggml.model", model);
+    if (wanted("tokenizer.ggml.pre")) builder.SetString("tokenizer.ggml.pre", "gpt-2");
+    if (wanted("tokenizer.ggml.tokens")) builder.SetStrings("tokenizer.ggml.tokens", {"a", "b", "ab", "<e>"});
+    if (wanted("tokenizer.ggml.token_type")) builder.SetInts("tokenizer.ggml.token_type", {1, 1, 1, 3});
+    if (wanted("tokenizer.ggml.merges")) builder.SetStrings("tokenizer.ggml.merges", {"a b"});
+    if (wanted("tokenizer.ggml.eos_token_id")) {
+      builder.SetInt("tokenizer.ggml.eos_token_id", missing == "eos in range" ? 4 : 3);
+    }
+    const auto bytes = builder.Build();
+    const auto tokenizer = Tokenizer::FromGguf(**GgufFile::Parse(bytes, "small.gguf"));
+    EXPECT_EQ(tokenizer.ok(), missing == "nothing") << tokenizer.status();
+    EXPECT_TRUE(tokenizer.ok() || absl::IsInvalidArgument(tokenizer.status())) << tokenizer.status();
+    return std::string(tokenizer.status().message());
+  };
+  error_without("nothing");
+  for (const char* key : {"tokenizer.ggml.model", "tokenizer.ggml.pre", "tokenizer.ggml.tokens",
+                          "tokenizer.ggml.token_type", "tokenizer.ggml.merges", "tokenizer.ggml.eos_token_id"}) {
+    EXPECT_THAT(error_without(key), HasSubstr(key));
+    EXPECT_THAT(error_without(key), HasSubstr("small.gguf"));
+  }
+  EXPECT_THAT(error_without("eos in range"), HasSubstr("eos_token_id is 4, the vocabulary has 4 tokens"));
+  EXPECT_THAT(error_without("", "llama"), HasSubstr("'llama', supported is 'gpt2'"));
 }
 
 struct BadData {
