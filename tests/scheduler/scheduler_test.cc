@@ -191,7 +191,7 @@ TEST(SchedulerTest, EndlessShortPromptsDoNotStarveALongOne) {
   int submitted = 0;
   scene.engine.OnCall([&] {
     const test::FakeCall call = scene.engine.calls().back();
-    if (call.kind != test::FakeCall::Kind::kChunk || long_one.sink->has_ended()) return;
+    if (call.kind != test::FakeCall::Kind::kChunk || long_one.sink->has_ended() || submitted == 200) return;
     ++submitted;
     ASSERT_TRUE(scene.Submit(2, 100, 1).admission.ok());
   });
@@ -217,6 +217,9 @@ TEST(SchedulerTest, RequestWaitsForPagesOfOthers) {
   const auto first = scene.Submit(1, 1000);   // 16 pages
   const auto second = scene.Submit(2, 1000);  // has to wait for the first's
   scene.RunUntilIdle();
+  int starts = 0;
+  for (const test::FakeCall& call : scene.engine.calls()) starts += call.kind == test::FakeCall::Kind::kStart;
+  EXPECT_EQ(starts, 2);  // the engine was not even asked before
   EXPECT_EQ(scene.engine.max_live_sequences(), 1);
   EXPECT_TRUE(first.sink->finished().has_value());
   EXPECT_TRUE(second.sink->finished().has_value());
@@ -262,7 +265,7 @@ TEST(SchedulerTest, LargeRequestIsNotStarvedOfPagesBySmallOnes) {
   int chunks = 0;
   scene.engine.OnCall([&] {
     if (scene.engine.calls().back().kind != test::FakeCall::Kind::kChunk || large.sink->started()) return;
-    ++chunks;
+    if (++chunks > 2 * kChunksBeforeReservation) return;  // so that a failure ends
     ASSERT_TRUE(scene.Submit(key++, 100, 40).admission.ok());
   });
   for (int i = 0; i < 5; ++i) ASSERT_TRUE(scene.Submit(key++, 100, 40).admission.ok());
