@@ -14,6 +14,7 @@ from support import BIN, DEPLOY, ROOT, assert_known_flags, flag_values, known_fl
 
 DOCKER = DEPLOY / "docker"
 PROGRAMS = {"server": "slimfill-server", "kvstore": "slimfill-kvstore"}
+ENVIRONMENT_PREFIX = {"server": "SLIMFILL_", "kvstore": "SLIMFILL_KVSTORE_"}
 COMPOSE = yaml.safe_load((DOCKER / "docker-compose.yaml").read_text())
 
 
@@ -94,8 +95,19 @@ def test_runs_without_root(component):
 
 def test_environment_names_options(component):
     for keyword, rest in stages(component)[-1]:
-        for name in re.findall(r"SLIMFILL_(\w+)=", rest if keyword == "ENV" else ""):
-            assert name.lower().replace("_", "-") in known_flags(PROGRAMS[component])
+        for name in re.findall(r"(\w+)=", rest if keyword == "ENV" else ""):
+            option = name.removeprefix(ENVIRONMENT_PREFIX[component])
+            assert option != name and option.lower().replace("_", "-") in known_flags(PROGRAMS[component]), name
+
+
+def test_smoke_commands_succeed(component):
+    """The image's build runs its programs once to see that they load; those commands must work."""
+    if not (BIN / PROGRAMS[component]).is_file():
+        pytest.skip(f"{BIN / PROGRAMS[component]} is not built: set SLIMFILL_BIN_DIR or build the release preset")
+    commands = [rest for keyword, rest in stages(component)[-1] if keyword == "RUN" and "apt-get" not in rest]
+    assert any(PROGRAMS[component] in command for command in commands)
+    for command in commands:
+        run("bash", "-c", command, env=os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"})
 
 
 def test_ports_agree(component):
@@ -133,7 +145,7 @@ def test_compose_uses_flags_of_the_programs():
 def test_compose_parts_fit_together():
     services = COMPOSE["services"]
     store, port = flag_values(services["server"]["command"])["kv-store"].split(":")
-    assert port == dict(re.findall(r"SLIMFILL_(\w+)=\S+:(\d+)", dict(stages(store)[-1])["ENV"]))["LISTEN"]
+    assert port == dict(re.findall(r"(\w+)=\S+:(\d+)", dict(stages(store)[-1])["ENV"]))["SLIMFILL_KVSTORE_LISTEN"]
     assert set(services["server"]["networks"]) & set(services[store]["networks"])
     for service in services.values():
         if "build" in service:
