@@ -31,7 +31,8 @@ absl::StatusOr<std::string> ReadText(const std::string& path) {
   }
   text.resize(static_cast<size_t>(file.gcount()));
   if (text.size() > kMaxFileBytes) {
-    return absl::InvalidArgumentError(absl::StrCat("--auth-tokens ", path, ": is larger than ", kMaxFileBytes, " bytes"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("--auth-tokens ", path, ": is larger than ", kMaxFileBytes, " bytes"));
   }
   return text;
 }

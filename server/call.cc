@@ -63,8 +63,8 @@ absl::StatusOr<std::string> Call::Authenticate() const {
 
 absl::Status Call::CheckModel(const std::string& model) const {
   const engine::EngineInfo& info = service_.engine.info();
-  const bool served = model.empty() || model == info.model.name ||
-                      model == std::filesystem::path(info.model_file).stem().string();
+  const bool served =
+      model.empty() || model == info.model.name || model == std::filesystem::path(info.model_file).stem().string();
   return served ? absl::OkStatus() : ModelNotFound(model, info.model.name);
 }
 
@@ -75,8 +75,7 @@ grpc::Status Call::End(const absl::Status& status) {
   spdlog::info("rpc_failed method={} code={} trace_id={} message=\"{}\"", method_,
                absl::StatusCodeToString(status.code()), trace_id_, error.message);
   if (error.retry_after.has_value()) {
-    context_.AddTrailingMetadata("grpc-retry-pushback-ms",
-                                 absl::StrCat(absl::ToInt64Milliseconds(*error.retry_after)));
+    context_.AddTrailingMetadata("grpc-retry-pushback-ms", absl::StrCat(absl::ToInt64Milliseconds(*error.retry_after)));
   }
   return grpc::Status(static_cast<grpc::StatusCode>(error.code), error.message, error.details);
 }

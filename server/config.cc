@@ -35,6 +35,7 @@ struct Option {
   std::string help;
   std::function<absl::Status(ServerConfig&, const std::string&)> set;
   std::function<std::string(const ServerConfig&)> get;
+  bool is_switch = false;  // --key alone means true
 };
 
 absl::Status Refuse(absl::string_view value, absl::string_view allowed) {
@@ -120,7 +121,7 @@ Option Switch(const char* key, bool ServerConfig::*field, const char* help) {
             config.*field = value == "true";
             return absl::OkStatus();
           },
-          [field](const ServerConfig& config) { return config.*field ? "true" : "false"; }};
+          [field](const ServerConfig& config) { return config.*field ? "true" : "false"; }, /*is_switch=*/true};
 }
 
 Option Share(const char* key, double ServerConfig::*field, const char* help) {
@@ -166,6 +167,7 @@ std::vector<Option> MakeOptions() {
       Bytes("kv-pages-memory", &C::kv_pages_memory_bytes, "memory for KV pages of running requests, or auto", "auto"),
       Text("plan", &C::plan, "prune plan: builtin, off (dense) or a file"),
       Whole("max-queue", &C::max_queue, 1, 1 << 20, "requests that may wait"),
+      Whole("max-queue-tokens", &C::max_queue_tokens, 1, int64_t{1} << 40, "prompt tokens that may wait"),
       Whole("max-running", &C::max_running, 1, 1024, "requests in prefill or decode at once"),
       Whole("max-message-mib", &C::max_message_mib, 1, 1024, "largest message that is accepted, MiB"),
       Time("drain-timeout", &C::drain_timeout, "how long requests may go on after SIGTERM"),
@@ -223,7 +225,8 @@ absl::StatusOr<Arguments> ParseArguments(absl::Span<const std::string> arguments
   app.add_flag("--version", parsed.version);
   app.add_option("--config", parsed.config_file);
   for (const Option& option : Options()) {
-    app.add_option("--" + option.key, texts[option.key])->allow_extra_args(false)->expected(1);
+    auto* flag = app.add_option("--" + option.key, texts[option.key])->allow_extra_args(false);
+    flag->expected(option.is_switch ? 0 : 1, 1);
   }
   try {
     std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());  // as CLI11 wants them
@@ -236,8 +239,10 @@ absl::StatusOr<Arguments> ParseArguments(absl::Span<const std::string> arguments
     return absl::InvalidArgumentError(
         absl::StrCat("unknown argument '", extra, "'", DidYouMean("--", ClosestName(name, Keys()))));
   }
-  for (const auto& [key, text] : texts) {
-    if (app.count("--" + key) > 0) parsed.values[key] = {text, "--" + key};
+  for (const Option& option : Options()) {
+    if (app.count("--" + option.key) == 0) continue;
+    const std::string& text = texts[option.key];
+    parsed.values[option.key] = {option.is_switch && text.empty() ? "true" : text, "--" + option.key};
   }
   return parsed;
 }

@@ -27,6 +27,7 @@ struct ServerConfig {
   int64_t kv_pages_memory_bytes = 0;  // KV pages inside the engine; 0: the engine's choice
   std::string plan = "builtin";       // builtin, off or a file
   int64_t max_queue = 256;
+  int64_t max_queue_tokens = int64_t{4} << 20;
   int max_running = 8;
   int64_t max_message_mib = 64;
   absl::Duration drain_timeout = absl::Seconds(30);

@@ -98,8 +98,8 @@ class GenerateReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
       tokens_.push_back(std::move(event));
       return true;
     }
-    outcome_ = absl::ResourceExhaustedError(
-        "the client reads too slowly: the answer waits for it; read events as they come");
+    outcome_ =
+        absl::ResourceExhaustedError("the client reads too slowly: the answer waits for it; read events as they come");
     return false;
   }
 

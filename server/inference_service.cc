@@ -20,12 +20,11 @@ using grpc::CallbackServerContext;
 using grpc::ServerUnaryReactor;
 
 // Methods with raw messages: see call.h.
-template <typename Base>
-using RawMethods = v1::InferenceService::WithRawCallbackMethod_Generate<
-    v1::InferenceService::WithRawCallbackMethod_GenerateOnce<v1::InferenceService::WithRawCallbackMethod_FirstToken<
-        v1::InferenceService::WithRawCallbackMethod_Tokenize<v1::InferenceService::WithRawCallbackMethod_Detokenize<
-            v1::InferenceService::WithRawCallbackMethod_GetModel<
-                v1::InferenceService::WithRawCallbackMethod_GetServerStatus<Base>>>>>>>;
+using RawMethods =
+    v1::InferenceService::WithRawCallbackMethod_Generate<v1::InferenceService::WithRawCallbackMethod_GenerateOnce<
+        v1::InferenceService::WithRawCallbackMethod_FirstToken<v1::InferenceService::WithRawCallbackMethod_Tokenize<
+            v1::InferenceService::WithRawCallbackMethod_Detokenize<v1::InferenceService::WithRawCallbackMethod_GetModel<
+                v1::InferenceService::WithRawCallbackMethod_GetServerStatus<v1::InferenceService::Service>>>>>>>;
 
 // A unary RPC that answers at once or after some work on the pool.
 class SimpleReactor final : public ServerUnaryReactor {
@@ -83,7 +82,8 @@ absl::Status Detokenize(Call& call, v1::DetokenizeRequest&& request, v1::Detoken
   SLIMFILL_ASSIGN_OR_RETURN(const std::vector<engine::TokenId> ids,
                             FromProto(request, engine.tokenizer().vocab_size(), engine.info().max_context));
   response.set_raw(engine.tokenizer().Decode(ids, request.keep_special()));
-  response.set_text(engine::MakeValidUtf8(response.raw()));
+  std::string text = response.raw();
+  response.set_text(engine::TakeUtf8(text, /*last=*/true));
   return absl::OkStatus();
 }
 
@@ -93,7 +93,7 @@ absl::Status GetModel(Call& call, v1::GetModelRequest&& request, v1::GetModelRes
   return absl::OkStatus();
 }
 
-class InferenceServiceImpl final : public RawMethods<v1::InferenceService::Service> {
+class InferenceServiceImpl final : public RawMethods {
  public:
   InferenceServiceImpl(const ServiceContext& context, ServerFacts facts)
       : service_(context), facts_(std::move(facts)) {}

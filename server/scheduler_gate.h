@@ -16,8 +16,7 @@ class SchedulerGate {
  public:
   explicit SchedulerGate(scheduler::Scheduler& scheduler) : scheduler_(&scheduler) {}
 
-  absl::StatusOr<scheduler::Admission> Submit(scheduler::Request request,
-                                              std::shared_ptr<scheduler::EventSink> sink) {
+  absl::StatusOr<scheduler::Admission> Submit(scheduler::Request request, std::shared_ptr<scheduler::EventSink> sink) {
     absl::ReaderMutexLock lock(&mutex_);
     if (scheduler_ == nullptr) return absl::UnavailableError("the server is shutting down: try another one");
     return scheduler_->Submit(std::move(request), std::move(sink));

@@ -67,6 +67,7 @@ PrunePlan Paper(std::string name, std::vector<PlanStage> stages) {
 PrunePlan Uncalibrated(const ModelConfig& config) {
   PrunePlan plan;
   plan.name = "uncalibrated";
+  plan.attention_layers = std::min(plan.attention_layers, config.layers);
   const std::pair<double, double> depth_and_ratio[] = {{0.47, 0.25}, {0.71, 0.1875}, {0.92, 0.125}};
   for (const auto& [depth, ratio] : depth_and_ratio) {
     const int layer = static_cast<int>(std::lround(depth * config.layers));

@@ -1,0 +1,30 @@
+// Tokenizers and goldens for tests.
+#pragma once
+
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "engine/model/tokenizer.h"
+
+namespace slimfill::testing {
+
+// tests/golden/tokenizer/NAME, or the file of that name in the folder that SLIMFILL_TOKENIZER_GOLDENS names.
+nlohmann::json ReadGolden(const std::string& name);
+
+// The goldens' vocabulary of 1,500 tokens and Llama 3's and ChatML's special tokens, with pre-tokenizer `pre`.
+engine::TokenizerData SmallTokenizerData(const std::string& pre);
+std::unique_ptr<engine::Tokenizer> SmallTokenizer(const std::string& pre);
+
+// A model that scripts/setup.sh puts into $SLIMFILL_HOME/models.
+inline constexpr char kQwenFile[] = "Qwen2.5-Coder-0.5B-Instruct.Q4_K_M.gguf";
+inline constexpr char kSmolLmFile[] = "SmolLM2-135M-Instruct.Q4_1.gguf";
+std::unique_ptr<engine::GgufFile> OpenModel(const std::string& file);
+
+// A name that goldens are stored under: the pre-tokenizer of a model ("qwen2", "smollm"), or "small_" and the one that
+// the small vocabulary is used with. Loaded once for all tests.
+const engine::Tokenizer& GoldenTokenizer(const std::string& name);
+
+}  // namespace slimfill::testing
