@@ -18,10 +18,10 @@ FLAGS = {
     "slimfill-server": {
         "auth-tokens", "backend", "chunk-tokens", "config", "drain-timeout", "insecure-listen-any", "kv-memory",
         "kv-pages-memory", "kv-store", "listen", "log-level", "max-context", "max-message-mib", "max-queue",
-        "max-running", "metrics-listen", "model", "plan", "randomized-dense-share", "reflection", "threads", "tls-cert",
-        "tls-client-ca", "tls-key",
+        "max-queue-tokens", "max-running", "metrics-listen", "model", "plan", "randomized-dense-share", "reflection",
+        "threads", "tls-cert", "tls-client-ca", "tls-key",
     },
-    "slimfill-kvstore": {"insecure-listen-any", "listen", "memory", "metrics-listen"},
+    "slimfill-kvstore": {"insecure-listen-any", "lease-ttl", "listen", "log-level", "memory", "metrics-listen"},
 }  # fmt: skip
 
 
