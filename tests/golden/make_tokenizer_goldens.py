@@ -175,8 +175,8 @@ def load(file):
     return AutoTokenizer.from_pretrained(MODELS, gguf_file=file)
 
 
-def published(tokenizer, pre):
-    """GGUF keeps neither normalizer nor pre-tokenizer but by name; these are what the models' tokenizer.json say."""
+def completed(tokenizer, pre):
+    """GGUF names the pre-tokenizer only and transformers ignores the name; tests/golden/README.md says where these are from."""
     backend = tokenizer.backend_tokenizer
     if pre == "qwen2":
         backend.normalizer = normalizers.NFC()
@@ -282,7 +282,7 @@ def main():
     texts = make_corpus(bool(args.full))
     write(folder, "corpus.json", texts)
 
-    models = {"qwen2": published(load(QWEN), "qwen2"), "smollm": published(load(SMOLLM), "smollm")}
+    models = {"qwen2": completed(load(QWEN), "qwen2"), "smollm": completed(load(SMOLLM), "smollm")}
     for pre, tokenizer in models.items():
         result = golden(tokenizer.backend_tokenizer, texts, len(texts))
         write(folder, f"{pre}.json", result)
