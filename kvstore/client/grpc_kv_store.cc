@@ -167,6 +167,8 @@ absl::StatusOr<std::unique_ptr<GrpcKvStore>> GrpcKvStore::Create(const std::stri
                                                    "slimfill-kvstore printed when it started"));
   }
   SLIMFILL_RETURN_IF_ERROR(CheckOptions(options));
+  // Without a matching shutdown: gRPC 1.51 may wait 10 s for its own backup poller when its last user goes.
+  grpc_init();
   return std::unique_ptr<GrpcKvStore>(
       new GrpcKvStore(std::make_unique<Impl>(FormatListenAddress(parsed), options, clock, metrics)));
 }
