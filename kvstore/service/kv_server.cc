@@ -47,6 +47,8 @@ const ListenAddress& KvServer::address() const { return impl_->address; }
 
 absl::StatusOr<std::unique_ptr<KvServer>> KvServer::Start(const ListenAddress& listen, LocalKvStore& store,
                                                           const Clock& clock, Metrics& metrics) {
+  // Without a matching shutdown: gRPC 1.51 may wait 10 s for its own backup poller when its last user goes.
+  grpc_init();
   auto impl = std::make_unique<Impl>(store, clock, metrics);
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
