@@ -1,33 +1,36 @@
 // Unicode normalisation form C (canonical composition), with the way back to offsets in the original text.
 #pragma once
 
-#include <memory>
 #include <string>
+#include <vector>
 
-#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
 namespace slimfill::engine {
 
+// Immutable. The characters' properties are ICU's; the algorithm is our own because ICU's orders combining marks by
+// insertion, which takes minutes for a megabyte of them.
 class NfcText {
  public:
-  // `text` is valid UTF-8 of at most 1 GiB and is borrowed: most text is in form C already and is not copied. Linear
-  // but for the sorting of runs of combining marks.
-  static absl::StatusOr<NfcText> Normalize(absl::string_view text);
-  ~NfcText();
-  NfcText(NfcText&&) noexcept;
-  NfcText& operator=(NfcText&&) noexcept;
+  // `text` is valid UTF-8 and is borrowed: most text is in form C already and is not copied. O(n log n), linear but for
+  // the sorting of runs of combining marks.
+  explicit NfcText(absl::string_view text);
 
-  absl::string_view text() const;
+  absl::string_view text() const { return changes_.empty() ? original_ : absl::string_view(normalized_); }
   // The offset in the original text that corresponds to `offset` in text(). Inside a stretch that normalisation
-  // changed: that stretch's end. Fast for offsets asked in ascending order; not thread safe.
-  size_t OriginalOffset(size_t offset);
+  // changed: that stretch's end.
+  size_t OriginalOffset(size_t offset) const;
 
  private:
-  NfcText();
-  struct Changed;
+  struct Change {
+    size_t begin, end;    // in the normalized text
+    size_t original_end;  // in the original
+  };
+  void AppendSegment(size_t begin, size_t end);
+
   absl::string_view original_;
-  std::unique_ptr<Changed> changed_;  // null when the text was in form C
+  std::string normalized_;  // complete only when there are changes
+  std::vector<Change> changes_;
 };
 
 }  // namespace slimfill::engine

@@ -151,10 +151,8 @@ absl::StatusOr<PreTokenizerRules> PreTokenizerRulesFor(absl::string_view name) {
   if (name == "llama-bpe") {
     return PreTokenizerRules{.pattern = PreTokenizerPattern::kCl100k, .max_digits = 3, .whole_word_lookup = true};
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat("pre-tokenizer '", name,
-                   "' is not supported (tokenizer.ggml.pre): qwen2, smollm, gpt-2 and llama-bpe "
-                   "are"));
+  return absl::InvalidArgumentError(absl::StrCat("pre-tokenizer '", name, "' is not supported (tokenizer.ggml.pre); ",
+                                                 "supported are qwen2, smollm, gpt-2 and llama-bpe"));
 }
 
 size_t NextWordEnd(const PreTokenizerRules& rules, absl::string_view text, size_t begin) {

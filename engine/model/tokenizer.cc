@@ -15,8 +15,8 @@
 namespace slimfill::engine {
 namespace {
 
-// Offsets within a text fit 31 bits, which the BPE symbols and ICU need.
-constexpr size_t kMaxTextBytes = size_t{1} << 30;
+// Offsets within a word must fit 31 bits, for the BPE symbols, and form NFC has up to three times the bytes.
+constexpr size_t kMaxTextBytes = size_t{1} << 29;
 
 // Control tokens that end a turn or a document in the model families we read, whichever of them is called eos.
 constexpr std::array<absl::string_view, 6> kEndTokens = {"<|im_end|>",      "<|eot_id|>", "<|eom_id|>",
@@ -106,7 +106,7 @@ class Encoding {
 
   absl::Status Valid(absl::string_view text, size_t offset) {
     if (!rules_.normalize_nfc) return Words(text, offset);
-    SLIMFILL_ASSIGN_OR_RETURN(NfcText nfc, NfcText::Normalize(text));
+    const NfcText nfc(text);
     const size_t first = tokens_.size();
     SLIMFILL_RETURN_IF_ERROR(Words(nfc.text(), 0));
     for (size_t i = first; i < tokens_.size(); ++i) tokens_[i].end = offset + nfc.OriginalOffset(tokens_[i].end);

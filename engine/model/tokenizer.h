@@ -33,7 +33,7 @@ class Tokenizer {
   // out (SmolLM2 has none for 21: six ASCII control characters and bytes that assigned characters do not need).
   //
   // No bos is added. O(n log n). RESOURCE_EXHAUSTED as soon as more than `max_tokens` come out (0: no limit), and for
-  // texts above 1 GiB.
+  // texts above 512 MiB.
   absl::StatusOr<std::vector<TokenId>> Encode(absl::string_view text, bool parse_special, int64_t max_tokens = 0) const;
   // The same with each token's end in `text`, in bytes. A token begins where the one before ended. Inside a stretch
   // that NFC changed, ends are those of the stretch.

@@ -26,10 +26,8 @@ absl::StatusOr<TokenType> ParseType(int64_t type) {
     case 5:
       return TokenType::kUnused;
     default:
-      return absl::InvalidArgumentError(
-          absl::StrCat("type ", type,
-                       "; byte-level BPE has 1 (normal), 2 (unknown), 3 (control), 4 (user defined) and 5 "
-                       "(unused)"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "type ", type, "; allowed are 1 (normal), 2 (unknown), 3 (control), 4 (user defined) and 5 (unused)"));
   }
 }
 
@@ -49,19 +47,26 @@ absl::StatusOr<TokenId> OptionalTokenId(const GgufFile& file, absl::string_view 
   return static_cast<TokenId>(*id);
 }
 
+// An absent key is as wrong as one of another type.
+template <typename T>
+absl::StatusOr<T> Required(absl::StatusOr<T> value) {
+  if (absl::IsNotFound(value.status())) return absl::InvalidArgumentError(value.status().message());
+  return value;
+}
+
 }  // namespace
 
 absl::StatusOr<TokenizerData> ReadTokenizerData(const GgufFile& file) {
-  SLIMFILL_ASSIGN_OR_RETURN(const std::string model, file.GetString("tokenizer.ggml.model"));
+  SLIMFILL_ASSIGN_OR_RETURN(const std::string model, Required(file.GetString("tokenizer.ggml.model")));
   if (model != "gpt2") {
     return absl::InvalidArgumentError(absl::StrCat(file.name(), ": tokenizer.ggml.model is ", Quoted(model),
                                                    ", supported is 'gpt2' (byte-level BPE)"));
   }
   TokenizerData data;
-  SLIMFILL_ASSIGN_OR_RETURN(data.pre, file.GetString("tokenizer.ggml.pre"));
-  SLIMFILL_ASSIGN_OR_RETURN(const auto* tokens, file.GetStrings("tokenizer.ggml.tokens"));
-  SLIMFILL_ASSIGN_OR_RETURN(const auto* types, file.GetInts("tokenizer.ggml.token_type"));
-  SLIMFILL_ASSIGN_OR_RETURN(const auto* merges, file.GetStrings("tokenizer.ggml.merges"));
+  SLIMFILL_ASSIGN_OR_RETURN(data.pre, Required(file.GetString("tokenizer.ggml.pre")));
+  SLIMFILL_ASSIGN_OR_RETURN(const auto* tokens, Required(file.GetStrings("tokenizer.ggml.tokens")));
+  SLIMFILL_ASSIGN_OR_RETURN(const auto* types, Required(file.GetInts("tokenizer.ggml.token_type")));
+  SLIMFILL_ASSIGN_OR_RETURN(const auto* merges, Required(file.GetStrings("tokenizer.ggml.merges")));
   data.tokens = *tokens;
   data.token_types = *types;
   data.merges = *merges;

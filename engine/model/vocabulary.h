@@ -23,7 +23,7 @@ struct TokenizerData {
   bool add_bos = false;
 };
 
-// NOT_FOUND or INVALID_ARGUMENT naming the key that is missing or wrong. Tokens are not looked at here.
+// INVALID_ARGUMENT naming the key that is missing or wrong. Tokens are not looked at here.
 absl::StatusOr<TokenizerData> ReadTokenizerData(const GgufFile& file);
 
 // Numbered as in GGUF; unknown (2) counts as control, bytes (6) belong to SentencePiece vocabularies.

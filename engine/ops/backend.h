@@ -123,8 +123,8 @@ class Backend {
   // A row that sees nothing adds nothing.
   virtual void AttentionMass(const MassQuery& query, const AttentionShape& shape, KvLayerView kv,
                              absl::Span<float> out) = 0;
-  // Mean key of each unit (8 tokens) of `kv`'s blocks over its keys at positions < end_position; zeros for units without
-  // any. out f32 [blocks * 8, kv_heads, head_dim].
+  // Mean key of each unit (8 tokens) of `kv`'s blocks over its keys at positions < end_position; zeros for units
+  // without any. out f32 [blocks * 8, kv_heads, head_dim].
   virtual void UnitMeanKeys(int32_t end_position, const AttentionShape& shape, KvLayerView kv,
                             absl::Span<float> out) = 0;
 };

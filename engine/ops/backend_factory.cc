@@ -1,17 +1,45 @@
 #include "engine/ops/backend_factory.h"
 
+#include <sched.h>
+
+#include <algorithm>
+#include <thread>
+
 #include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "engine/ops/cpu/cpu_backend.h"
+#include "engine/ops/cpu/isa.h"
 #include "engine/ops/ref/ref_backend.h"
 
 namespace slimfill::engine {
+namespace {
+
+constexpr int kMaxThreads = 1024;
+
+int UsableCores() {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof(set), &set) == 0) return CPU_COUNT(&set);
+  return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+}
+
+absl::StatusOr<std::unique_ptr<Backend>> MakeCpuBackend(const BackendOptions& options) {
+  if (options.threads < 0 || options.threads > kMaxThreads) {
+    return absl::InvalidArgumentError(absl::StrCat("threads is ", options.threads, ", the limit is ", kMaxThreads,
+                                                   ": use 0 for all cores, or a number up to the limit"));
+  }
+  SLIMFILL_ASSIGN_OR_RETURN(const cpu::IsaLevel isa, cpu::ChooseIsaLevel(options.cpu_isa));
+  return std::make_unique<CpuBackend>(isa, options.threads == 0 ? UsableCores() : options.threads);
+}
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(absl::string_view name, const BackendOptions& options) {
+  if (name == "cpu") return MakeCpuBackend(options);
   if (name == "ref") return std::make_unique<RefBackend>();
-  if (name == "cpu") return absl::UnimplementedError("backend cpu is not built in: use ref");
   if (name == "cuda") return absl::UnimplementedError("backend cuda is not built in: use cpu or ref");
   return absl::InvalidArgumentError(absl::StrCat("unknown backend '", name, "': use cpu, ref or cuda"));
 }
 
-std::vector<std::string> AvailableBackends() { return {"ref"}; }
+std::vector<std::string> AvailableBackends() { return {"cpu", "ref"}; }
 
 }  // namespace slimfill::engine

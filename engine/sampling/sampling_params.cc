@@ -1,5 +1,3 @@
-#include <cmath>
-
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "engine/model/utf8.h"

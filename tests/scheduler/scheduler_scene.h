@@ -101,6 +101,9 @@ inline Request MakeRequest(const Clock& clock, engine::TokenId key, int64_t toke
   return request;
 }
 
+// A dense 512-token chunk takes 0.085 s and a prompt needs one chunk per 512 tokens.
+inline test::FakeEngineOptions DenseEngine() { return {.keep = 1}; }
+
 // A scheduler without a thread.
 struct SteppedScheduler {
   explicit SteppedScheduler(SchedulerOptions scheduler_options = {}, test::FakeEngineOptions engine_options = {})

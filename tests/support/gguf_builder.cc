@@ -1,5 +1,6 @@
 #include "tests/support/gguf_builder.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace slimfill::testing {
@@ -10,7 +11,9 @@ GgufBytes& GgufBytes::PutString(absl::string_view text) {
 }
 
 GgufBytes& GgufBytes::PutBytes(absl::Span<const std::byte> bytes) {
-  bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
+  const size_t size = bytes_.size();
+  bytes_.resize(size + bytes.size());
+  std::copy(bytes.begin(), bytes.end(), bytes_.begin() + static_cast<ptrdiff_t>(size));
   return *this;
 }
 

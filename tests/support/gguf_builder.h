@@ -18,9 +18,7 @@ class GgufBytes {
  public:
   template <typename T>
   GgufBytes& Put(T value) {
-    const auto* raw = reinterpret_cast<const std::byte*>(&value);
-    bytes_.insert(bytes_.end(), raw, raw + sizeof(T));
-    return *this;
+    return PutBytes({reinterpret_cast<const std::byte*>(&value), sizeof(T)});
   }
   GgufBytes& PutString(absl::string_view text);  // its length as u64, then its bytes
   GgufBytes& PutBytes(absl::Span<const std::byte> bytes);

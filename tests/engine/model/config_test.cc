@@ -5,6 +5,7 @@
 
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/support/gguf_builder.h"
@@ -186,6 +187,9 @@ TEST(ModelConfig, RefusesVariantsItWouldComputeWrongly) {
   GgufBuilder scaled = LlamaKeys().Builder();
   scaled.SetString("llama.rope.scaling.type", "yarn");
   ExpectRefused(scaled, "\"yarn\"");
+  GgufBuilder linear = LlamaKeys().Builder();
+  linear.SetFloat("llama.rope.scaling.factor", 4.0f);
+  ExpectRefused(linear, "scaled positions are not supported");
   GgufBuilder encoder = LlamaKeys().Builder();
   encoder.SetBool("llama.attention.causal", false);
   ExpectRefused(encoder, "not causal");

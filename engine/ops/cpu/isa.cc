@@ -1,0 +1,53 @@
+#include "engine/ops/cpu/isa.h"
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+
+namespace slimfill::engine::cpu {
+namespace {
+
+struct Candidate {
+  const char* name;
+  bool supported;
+  const Kernels& (*kernels)();
+};
+
+std::vector<Candidate> Candidates() {
+  __builtin_cpu_init();
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+  return {{"avx512_bf16", avx512 && __builtin_cpu_supports("avx512bf16"), Avx512Bf16Kernels},
+          {"avx512", avx512, Avx512Kernels},
+          {"avx2", avx2, Avx2Kernels},
+          {"portable", true, PortableKernels}};
+}
+
+}  // namespace
+
+std::vector<IsaLevel> SupportedIsaLevels() {
+  std::vector<IsaLevel> levels;
+  for (const Candidate& candidate : Candidates()) {
+    if (candidate.supported) levels.push_back({candidate.name, &candidate.kernels()});
+  }
+  return levels;
+}
+
+absl::StatusOr<IsaLevel> ChooseIsaLevel(absl::string_view name) {
+  const std::vector<IsaLevel> levels = SupportedIsaLevels();
+  if (name.empty()) return levels.front();
+  for (const IsaLevel& level : levels) {
+    if (name == level.name) return level;
+  }
+  const std::string usable =
+      absl::StrJoin(levels, ", ", [](std::string* out, const IsaLevel& level) { absl::StrAppend(out, level.name); });
+  for (const Candidate& candidate : Candidates()) {
+    if (name == candidate.name) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("this machine has no ", name, " instructions: use one of ", usable, ", or none for the best"));
+    }
+  }
+  return absl::InvalidArgumentError(absl::StrCat("unknown instruction-set level '", name, "': use one of ", usable));
+}
+
+}  // namespace slimfill::engine::cpu

@@ -1,0 +1,228 @@
+// Matrix products and flash attention on the AVX512-BF16 dot-product instruction; the rest comes from the AVX-512
+// level.
+#include <immintrin.h>
+
+#include <cstdint>
+
+#include "engine/ops/cpu/kernels.h"
+
+namespace slimfill::engine::cpu {
+namespace {
+
+// Rows of a register tile: 6 x 4 accumulators of 16 columns leave room for 4 vectors of b and a splat, and are twice
+// what the instruction's latency asks for.
+constexpr int kTileRows = 6;
+constexpr int kTileVecs = 4;
+constexpr int kLanes = 16;
+
+__m512bh LoadPairs(const uint16_t* p) { return (__m512bh)_mm512_loadu_si512(p); }
+
+using UnalignedInt __attribute__((may_alias, aligned(1))) = int;
+__m512bh SplatPair(const uint16_t* p) { return (__m512bh)_mm512_set1_epi32(*reinterpret_cast<const UnalignedInt*>(p)); }
+
+// c[r][j] (+)= sum over k of a[r][k] * b[k][j] for kRows x (16 * kVecs); b packed with `b_cols` columns.
+template <int kRows, int kVecs>
+__attribute__((noinline)) void ProductTile(const uint16_t* a, int64_t a_stride, const uint16_t* b, int64_t b_cols,
+                                           int64_t pairs, bool accumulate, float* c, int64_t c_stride) {
+  __m512 acc[kRows][kVecs];
+#pragma GCC unroll 6
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+    for (int j = 0; j < kVecs; ++j) {
+      acc[r][j] = accumulate ? _mm512_loadu_ps(c + r * c_stride + j * kLanes) : _mm512_setzero_ps();
+    }
+  }
+  for (int64_t k = 0; k < pairs; ++k, a += 2, b += 2 * b_cols) {
+    __m512bh w[kVecs];
+#pragma GCC unroll 4
+    for (int j = 0; j < kVecs; ++j) w[j] = LoadPairs(b + 2 * j * kLanes);
+#pragma GCC unroll 6
+    for (int r = 0; r < kRows; ++r) {
+      const __m512bh x = SplatPair(a + r * a_stride);
+#pragma GCC unroll 4
+      for (int j = 0; j < kVecs; ++j) acc[r][j] = _mm512_dpbf16_ps(acc[r][j], w[j], x);
+    }
+  }
+#pragma GCC unroll 6
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+    for (int j = 0; j < kVecs; ++j) _mm512_storeu_ps(c + r * c_stride + j * kLanes, acc[r][j]);
+  }
+}
+
+using ProductFn = void (*)(const uint16_t*, int64_t, const uint16_t*, int64_t, int64_t, bool, float*, int64_t);
+
+// [rows - 1][vectors - 1]
+constexpr ProductFn kProducts[kTileRows][kTileVecs] = {
+    {ProductTile<1, 1>, ProductTile<1, 2>, ProductTile<1, 3>, ProductTile<1, 4>},
+    {ProductTile<2, 1>, ProductTile<2, 2>, ProductTile<2, 3>, ProductTile<2, 4>},
+    {ProductTile<3, 1>, ProductTile<3, 2>, ProductTile<3, 3>, ProductTile<3, 4>},
+    {ProductTile<4, 1>, ProductTile<4, 2>, ProductTile<4, 3>, ProductTile<4, 4>},
+    {ProductTile<5, 1>, ProductTile<5, 2>, ProductTile<5, 3>, ProductTile<5, 4>},
+    {ProductTile<6, 1>, ProductTile<6, 2>, ProductTile<6, 3>, ProductTile<6, 4>},
+};
+
+// Rows of the next register tile: as even as whole tiles allow (7 rows are 4 + 3, not 6 + 1).
+int64_t TileRows(int64_t rows) {
+  const int64_t tiles = (rows + kTileRows - 1) / kTileRows;
+  return (rows + tiles - 1) / tiles;
+}
+
+void GemmPanel(const uint16_t* x, int64_t x_stride, int64_t rows, const uint16_t* panel, int64_t k, bool accumulate,
+               float* acc, int64_t acc_stride) {
+  while (rows > 0) {
+    const int64_t tile = TileRows(rows);
+    kProducts[tile - 1][kTileVecs - 1](x, x_stride, panel, kPanelCols, k / 2, accumulate, acc, acc_stride);
+    x += tile * x_stride;
+    acc += tile * acc_stride;
+    rows -= tile;
+  }
+}
+
+// --- Attention
+
+constexpr float kHidden = -1e30f;          // a hidden key's score
+constexpr float kRescaleThreshold = 8.0f;  // powers of two by which p may exceed 1 before the row is rescaled
+constexpr int kGroupVecs = kGroupKeys / kLanes;
+constexpr int kPageVecs = kPageSlots / kLanes;
+
+// 2^x within 1e-4, far below the rounding of p to bf16; 0 for very negative x.
+__m512 Exp2(__m512 x) {
+  const __m512 r = _mm512_reduce_ps(x, 0);  // x - round(x)
+  __m512 p = _mm512_set1_ps(0.0555041f);
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.2402265f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.6931472f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
+  return _mm512_scalef_ps(p, _mm512_sub_ps(x, r));
+}
+
+void RescaleRow(const AttentionTile& tile, int row, float max) {
+  const float factor = _mm512_cvtss_f32(Exp2(_mm512_set1_ps(tile.max[row] - max)));
+  float* output = tile.output + int64_t{row} * tile.head_dim;
+  for (int d = 0; d < tile.head_dim; d += kLanes) {
+    _mm512_storeu_ps(output + d, _mm512_mul_ps(_mm512_loadu_ps(output + d), _mm512_set1_ps(factor)));
+  }
+  tile.sum[row] *= factor;
+  tile.max[row] = max;
+}
+
+// Turns a row's scores [16 * kVecs] into p (bf16) and brings the row's max, sum and output up to date.
+template <int kVecs>
+void SoftmaxRow(const AttentionTile& tile, int row, const float* scores, uint16_t* p) {
+  __m512 s[kVecs];
+  __m512 highest = _mm512_set1_ps(kHidden);
+#pragma GCC unroll 8
+  for (int j = 0; j < kVecs; ++j) {
+    s[j] = _mm512_load_ps(scores + j * kLanes);
+    highest = _mm512_max_ps(highest, s[j]);
+  }
+  const float max = _mm512_reduce_max_ps(highest) * tile.scale;
+  if (max > tile.max[row] + kRescaleThreshold) RescaleRow(tile, row, max);
+  const __m512 offset = _mm512_set1_ps(-tile.max[row]);
+  const __m512 scale = _mm512_set1_ps(tile.scale);
+  __m512 sum = _mm512_setzero_ps();
+#pragma GCC unroll 8
+  for (int j = 0; j < kVecs; ++j) {
+    s[j] = Exp2(_mm512_fmadd_ps(s[j], scale, offset));
+    sum = _mm512_add_ps(sum, s[j]);
+  }
+#pragma GCC unroll 4
+  for (int j = 0; j < kVecs; j += 2) {
+    _mm512_storeu_si512(p + j * kLanes, (__m512i)_mm512_cvtne2ps_pbh(s[j + 1], s[j]));
+  }
+  tile.sum[row] += _mm512_reduce_add_ps(sum);
+}
+
+// Hides the slots a row does not see. Returns whether it sees any.
+bool MaskRow(const KeyGroup& group, int row, float* scores) {
+  bool sees_any = false;
+  for (int page = 0; page < group.pages; ++page) {
+    const int visible = group.visible[row * kGroupPages + page];
+    sees_any |= visible > 0;
+    const __m512i limit = _mm512_set1_epi32(visible);
+    __m512i slot = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    for (int j = 0; j < kPageVecs; ++j) {
+      float* s = scores + page * kPageSlots + j * kLanes;
+      const __mmask16 hidden = _mm512_cmpge_epi32_mask(slot, limit);
+      _mm512_mask_storeu_ps(s, hidden, _mm512_set1_ps(kHidden));
+      slot = _mm512_add_epi32(slot, _mm512_set1_epi32(kLanes));
+    }
+  }
+  return sees_any;
+}
+
+// Slots of a page that the last of some rows sees: positions increase with the rows.
+int VisibleSlots(const KeyGroup& group, int last_row, int page) {
+  return group.visible == nullptr ? kPageSlots : group.visible[last_row * kGroupPages + page];
+}
+
+// p of `count` rows from `row` on.
+void ScoreRows(const AttentionTile& tile, const KeyGroup& group, int row, int count, uint16_t* p) {
+  alignas(64) float scores[kTileRows * kGroupKeys];
+  for (int page = 0; page < group.pages; ++page) {
+    const int vecs = (VisibleSlots(group, row + count - 1, page) + kLanes - 1) / kLanes;
+    if (vecs == 0) continue;  // masked below
+    kProducts[count - 1][vecs - 1](tile.q + int64_t{row} * tile.head_dim, tile.head_dim, group.k[page], kPageSlots,
+                                   tile.head_dim / 2, false, scores + page * kPageSlots, kGroupKeys);
+  }
+  for (int r = 0; r < count; ++r) {
+    float* s = scores + r * kGroupKeys;
+    if (group.visible != nullptr && !MaskRow(group, row + r, s)) {
+      for (int j = 0; j < kGroupKeys; j += 2 * kLanes) {
+        _mm512_storeu_si512(p + r * kGroupKeys + j, _mm512_setzero_si512());
+      }
+      continue;
+    }
+    if (group.pages == 1) {
+      SoftmaxRow<kPageVecs>(tile, row + r, s, p + r * kGroupKeys);
+    } else {
+      SoftmaxRow<kGroupVecs>(tile, row + r, s, p + r * kGroupKeys);
+    }
+  }
+}
+
+// output += p * v for the rows.
+void AddValues(const AttentionTile& tile, const KeyGroup& group, int row, int count, const uint16_t* p) {
+  for (int page = 0; page < group.pages; ++page) {
+    const int pairs = (VisibleSlots(group, row + count - 1, page) + 1) / 2;
+    if (pairs == 0) continue;
+    for (int d = 0; d < tile.head_dim;) {
+      const int left = (tile.head_dim - d) / kLanes;
+      const int vecs = left == 5 ? 3 : left < kTileVecs ? left : kTileVecs;  // 5 is 3 + 2
+      kProducts[count - 1][vecs - 1](p + page * kPageSlots, kGroupKeys, group.v[page] + 2 * d, tile.head_dim, pairs,
+                                     true, tile.output + int64_t{row} * tile.head_dim + d, tile.head_dim);
+      d += vecs * kLanes;
+    }
+  }
+}
+
+// Scores of all rows first, values after: keys, then values, stay in the nearest cache over the rows.
+void Attend(const AttentionTile& tile, const KeyGroup& group) {
+  uint16_t* p = static_cast<uint16_t*>(tile.scratch);
+  for (int row = 0; row < tile.rows;) {
+    const int count = static_cast<int>(TileRows(tile.rows - row));
+    ScoreRows(tile, group, row, count, p + int64_t{row} * kGroupKeys);
+    row += count;
+  }
+  for (int row = 0; row < tile.rows;) {
+    const int count = static_cast<int>(TileRows(tile.rows - row));
+    AddValues(tile, group, row, count, p + int64_t{row} * kGroupKeys);
+    row += count;
+  }
+}
+
+Kernels MakeKernels() {
+  Kernels kernels = Avx512Kernels();
+  kernels.gemm_panel = GemmPanel;
+  kernels.attend = Attend;
+  return kernels;
+}
+
+}  // namespace
+
+const Kernels& Avx512Bf16Kernels() {
+  static const Kernels kernels = MakeKernels();
+  return kernels;
+}
+
+}  // namespace slimfill::engine::cpu

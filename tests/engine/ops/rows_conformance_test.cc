@@ -1,0 +1,172 @@
+// Row ops against the reference: embedding, normalisation, rotation, gathering, reading.
+#include <cmath>
+#include <numeric>
+
+#include "tests/engine/ops/ops_test_util.h"
+
+namespace slimfill::engine {
+namespace {
+
+constexpr int64_t kRowCounts[] = {0, 1, 2, 63, 64, 65, 129, 500};
+
+class RowOpsTest : public OpsTest {};
+INSTANTIATE_TEST_SUITE_P(Backends, RowOpsTest, testing::ValuesIn(BackendCases()), BackendCaseName);
+
+TEST_P(RowOpsTest, EmbedsTheTokensRows) {
+  Random random(1);
+  const std::vector<float> values = random.Values(40 * 72);
+  const TestWeight table(40, 72, values);
+  for (int64_t rows : kRowCounts) {
+    std::vector<TokenId> tokens(rows);
+    for (int64_t i = 0; i < rows; ++i) tokens[i] = static_cast<TokenId>(i * 7 % 40);
+    TestMatrix out(*backend_, DType::kF32, rows, 72);
+    backend_->EmbedRows(table.matrix(), tokens, out.view());
+    const std::vector<float> got = out.Read();
+    for (int64_t i = 0; i < rows * 72; ++i) ASSERT_EQ(got[i], values[tokens[i / 72] * 72 + i % 72]);
+  }
+}
+
+TEST_P(RowOpsTest, RmsNormMatchesReferenceInEveryBatch) {
+  Random random(2);
+  for (int64_t cols : {8, 33, 576, 896}) {
+    const std::vector<float> weight = random.Values(cols);
+    const auto w = *backend_->Upload(weight);
+    const auto ref_w = *ref_->Upload(weight);
+    for (int64_t rows : kRowCounts) {
+      const std::vector<float> x = random.Values(rows * cols, 3.0f);
+      TestMatrix in(*backend_, DType::kF32, rows, cols, x), out(*backend_, act(), rows, cols);
+      TestMatrix ref_in(*ref_, DType::kF32, rows, cols, x), ref_out(*ref_, DType::kF32, rows, cols);
+      backend_->RmsNorm(in.view(), *w, 1e-6f, out.view());
+      ref_->RmsNorm(ref_in.view(), *ref_w, 1e-6f, ref_out.view());
+      EXPECT_LE(RowError(out.Read(), ref_out.Read(), cols), Tolerance(*backend_, 0, 4e-3)) << rows << " x " << cols;
+      for (int64_t row : {int64_t{0}, rows / 2, rows - 1}) {
+        if (rows == 0) break;
+        TestMatrix alone(*backend_, act(), 1, cols);
+        backend_->RmsNorm(in.view().Rows(row, 1), *w, 1e-6f, alone.view());
+        EXPECT_EQ(alone.RowBytes(0), out.RowBytes(row));
+      }
+    }
+  }
+}
+
+TEST_P(RowOpsTest, RmsNormOfZerosIsZero) {
+  const auto w = *backend_->Upload(std::vector<float>(64, 1.0f));
+  TestMatrix in(*backend_, DType::kF32, 1, 64, std::vector<float>(64)), out(*backend_, act(), 1, 64);
+  backend_->RmsNorm(in.view(), *w, 1e-6f, out.view());
+  EXPECT_EQ(out.Read(), std::vector<float>(64));
+}
+
+std::vector<float> CosSin(int32_t context, int head_dim) {
+  std::vector<float> table(int64_t{context} * head_dim);
+  for (int32_t p = 0; p < context; ++p) {
+    for (int i = 0; i < head_dim / 2; ++i) {
+      const double angle = p * std::pow(10000.0, -2.0 * i / head_dim);
+      table[int64_t{p} * head_dim + i] = static_cast<float>(std::cos(angle));
+      table[int64_t{p} * head_dim + head_dim / 2 + i] = static_cast<float>(std::sin(angle));
+    }
+  }
+  return table;
+}
+
+struct Rotated {
+  std::vector<float> q;
+  std::vector<float> attended;  // every row's own attention: sees the keys and values that were written
+};
+
+Rotated RotateAndAttend(Backend& backend, const AttentionShape& shape, const std::vector<int32_t>& blocks,
+                        const std::vector<int32_t>& positions, const std::vector<float>& qkv) {
+  const int64_t rows = static_cast<int64_t>(positions.size());
+  const auto table = *backend.Upload(CosSin(positions.empty() ? 1 : positions.back() + 1, shape.head_dim));
+  TestKv kv(backend, shape, blocks);
+  TestMatrix matrix(backend, backend.activation_dtype(), rows, shape.qkv_cols(), qkv);
+  backend.RopeAppendKv(matrix.view(), positions, *table, shape, kv.view());
+  const std::vector<float> all = matrix.Read();
+  Rotated result;
+  for (int64_t i = 0; i < rows; ++i) {
+    const auto row = all.begin() + i * shape.qkv_cols();
+    result.q.insert(result.q.end(), row, row + shape.q_cols());
+  }
+  Matrix q = matrix.view();
+  q.cols = shape.q_cols();
+  TestMatrix out(backend, backend.activation_dtype(), rows, shape.q_cols());
+  backend.Attention(q, positions, shape, kv.view(), out.view());
+  result.attended = out.Read();
+  return result;
+}
+
+TEST_P(RowOpsTest, RotatesQueriesAndWritesKeysAndValues) {
+  Random random(3);
+  const std::vector<int32_t> blocks = {0, 2, 3, 7};
+  for (const AttentionShape& shape : {AttentionShape{2, 2, 16}, {6, 2, 64}, {7, 1, 80}, {4, 4, 96}, {8, 2, 128}}) {
+    for (int32_t last : {-1, 0, 1, 63, 128, 200, 460}) {
+      const std::vector<int32_t> positions = PositionsOf(blocks, last);
+      const std::vector<float> qkv = random.Values(static_cast<int64_t>(positions.size()) * shape.qkv_cols());
+      const Rotated got = RotateAndAttend(*backend_, shape, blocks, positions, qkv);
+      const Rotated want = RotateAndAttend(*ref_, shape, blocks, positions, qkv);
+      EXPECT_LE(RowError(got.q, want.q, shape.q_cols()), Tolerance(*backend_, 0, 4e-3)) << shape.head_dim;
+      EXPECT_LE(RowError(got.attended, want.attended, shape.q_cols()), Tolerance(*backend_, 0, 8e-3))
+          << shape.head_dim << " up to " << last;
+    }
+  }
+}
+
+TEST_P(RowOpsTest, GathersRowsIntoAnotherMatrixAndInPlace) {
+  Random random(4);
+  for (int64_t rows : kRowCounts) {
+    const std::vector<float> values = random.Values(rows * 40);
+    std::vector<int32_t> kept;
+    for (int64_t i = 0; i < rows; ++i) {
+      if (i % 3 != 1) kept.push_back(static_cast<int32_t>(i));
+    }
+    std::vector<float> want;
+    for (int32_t row : kept) want.insert(want.end(), values.begin() + row * 40, values.begin() + (row + 1) * 40);
+    const int64_t count = static_cast<int64_t>(kept.size());
+    TestMatrix src(*backend_, DType::kF32, rows, 40, values), dst(*backend_, DType::kF32, count, 40);
+    backend_->GatherRows(src.view(), kept, dst.view());
+    EXPECT_EQ(dst.Read(), want);
+    backend_->GatherRows(src.view(), kept, src.view().Rows(0, count));
+    std::vector<float> in_place = src.Read();
+    in_place.resize(want.size());
+    EXPECT_EQ(in_place, want);
+  }
+}
+
+TEST_P(RowOpsTest, ReadsRowsOfBothTypes) {
+  Random random(5);
+  for (DType dtype : {DType::kF32, act()}) {
+    for (int64_t rows : kRowCounts) {
+      const std::vector<float> values = random.Values(rows * 45);
+      TestMatrix src(*backend_, dtype, rows, 45, values);
+      std::vector<float> host(rows * 45 + 1, 7.0f);
+      backend_->ReadRows(src.view(), absl::MakeSpan(host).first(rows * 45));
+      EXPECT_EQ(host.back(), 7.0f);
+      host.pop_back();
+      EXPECT_EQ(host, values);
+    }
+  }
+}
+
+TEST_P(RowOpsTest, PagesKeepWhatIsWrittenAndAreZeroedOnDemand) {
+  const AttentionShape shape{6, 2, 64};
+  const int64_t bytes = backend_->KvPageBytes(shape);
+  const auto page = *backend_->Allocate(bytes);
+  auto* data = static_cast<std::byte*>(page->data());
+  std::vector<std::byte> written(bytes), read(bytes);
+  for (int64_t i = 0; i < bytes; ++i) written[i] = static_cast<std::byte>(i * 31);
+  backend_->ReadPage(data, absl::MakeSpan(read));
+  EXPECT_EQ(read, std::vector<std::byte>(bytes));
+  backend_->WritePage(written, data);
+  backend_->ReadPage(data, absl::MakeSpan(read));
+  EXPECT_EQ(read, written);
+  backend_->ZeroPage(data, bytes);
+  backend_->ReadPage(data, absl::MakeSpan(read));
+  EXPECT_EQ(read, std::vector<std::byte>(bytes));
+}
+
+TEST_P(RowOpsTest, RefusesMemoryNobodyHas) {
+  const auto buffer = backend_->Allocate(int64_t{1} << 60);
+  EXPECT_EQ(buffer.status().code(), absl::StatusCode::kResourceExhausted);
+}
+
+}  // namespace
+}  // namespace slimfill::engine

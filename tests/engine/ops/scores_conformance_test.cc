@@ -1,0 +1,120 @@
+// Pruning scores against the reference.
+#include <algorithm>
+
+#include "tests/engine/ops/ops_test_util.h"
+
+namespace slimfill::engine {
+namespace {
+
+class ScoresTest : public OpsTest {
+ protected:
+  struct Keys {
+    Keys(Backend& backend, const AttentionShape& shape, const std::vector<int32_t>& blocks, int32_t last, uint32_t seed)
+        : kv(backend, shape, blocks) {
+      Random random(seed);
+      const std::vector<int32_t> positions = PositionsOf(blocks, last);
+      const int64_t count = static_cast<int64_t>(positions.size()) * shape.kv_cols();
+      const std::vector<float> keys = random.Values(count, 2.0f);
+      kv.Append(positions, keys, random.Values(count));
+    }
+    TestKv kv;
+  };
+
+  void CheckMass(MassQuery query, const AttentionShape& shape, const std::vector<int32_t>& blocks, int32_t last) {
+    Keys got_keys(*backend_, shape, blocks, last, 31), want_keys(*ref_, shape, blocks, last, 31);
+    for (int unit : {8, 64}) {
+      query.unit_tokens = unit;
+      const size_t units = blocks.size() * (kBlockTokens / unit);
+      std::vector<float> got(query.heads.size() * units + 1, 7.0f), want(query.heads.size() * units);
+      backend_->AttentionMass(query, shape, got_keys.kv.view(), absl::MakeSpan(got).first(want.size()));
+      ref_->AttentionMass(query, shape, want_keys.kv.view(), absl::MakeSpan(want));
+      EXPECT_EQ(got.back(), 7.0f);
+      got.pop_back();
+      EXPECT_LE(RowError(got, want, std::max<size_t>(units, 1)), 1e-4) << shape.head_dim << ", units of " << unit;
+    }
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Backends, ScoresTest, testing::ValuesIn(BackendCases()), BackendCaseName);
+
+TEST_P(ScoresTest, MassMatchesReference) {
+  const std::vector<int32_t> blocks = {0, 1, 4, 5, 11};
+  const int32_t last = 11 * 64 + 40;
+  for (const AttentionShape& shape : {AttentionShape{14, 2, 64}, {3, 3, 16}, {7, 1, 80}, {4, 2, 96}, {2, 1, 128}}) {
+    for (int rows : {0, 1, 2, 8, 33, 64}) {
+      Random random(30);
+      const std::vector<float> q = random.Values(int64_t{rows} * shape.q_cols());
+      std::vector<int32_t> positions(rows);
+      for (int i = 0; i < rows; ++i) positions[i] = last - rows + 1 + i;
+      const std::vector<int> heads = {shape.heads - 1, 0};
+      CheckMass({.q = q, .positions = positions, .heads = heads, .end_position = last + 1}, shape, blocks, last);
+    }
+  }
+}
+
+TEST_P(ScoresTest, MassSeesOnlyWhatItMay) {
+  const std::vector<int32_t> blocks = {0, 1, 4, 5, 11};
+  const AttentionShape shape{4, 2, 64};
+  Random random(32);
+  const std::vector<float> q = random.Values(3 * shape.q_cols());
+  const std::vector<int32_t> positions = {70, 4 * 64 + 1, 11 * 64 + 63};
+  const std::vector<int> heads = {2};
+  const std::vector<uint8_t> excluded = {1, 0, 0, 1, 0};
+  const MassQuery query{
+      .q = q, .positions = positions, .heads = heads, .excluded = excluded, .end_position = 11 * 64 + 30};
+  CheckMass(query, shape, blocks, 11 * 64 + 63);
+
+  Keys keys(*backend_, shape, blocks, 11 * 64 + 63, 31);
+  std::vector<float> got(blocks.size() * 8);
+  backend_->AttentionMass(query, shape, keys.kv.view(), absl::MakeSpan(got));
+  for (int unit = 0; unit < 8; ++unit) {
+    EXPECT_EQ(got[unit], 0) << "an excluded block";
+    EXPECT_EQ(got[3 * 8 + unit], 0) << "an excluded block";
+  }
+  EXPECT_GT(got[4 * 8 + 3], 0) << "positions 728 and 729 lie before the end";
+  for (int unit = 4; unit < 8; ++unit) EXPECT_EQ(got[4 * 8 + unit], 0) << "beyond the end";
+}
+
+TEST_P(ScoresTest, ARowThatSeesNothingAddsNothing) {
+  const AttentionShape shape{1, 1, 64};
+  Random random(33);
+  const std::vector<float> q = random.Values(shape.q_cols());
+  const std::vector<int32_t> positions = {10};
+  const std::vector<int> heads = {0};
+  Keys keys(*backend_, shape, {4}, 4 * 64 + 63, 34);
+  std::vector<float> got(8, 7.0f);
+  backend_->AttentionMass({.q = q, .positions = positions, .heads = heads, .end_position = 1000}, shape, keys.kv.view(),
+                          absl::MakeSpan(got));
+  EXPECT_EQ(got, std::vector<float>(8));
+}
+
+TEST_P(ScoresTest, UnitMeanKeysMatchReference) {
+  const std::vector<int32_t> blocks = {0, 1, 4, 5, 11};
+  const int32_t last = 11 * 64 + 43;
+  for (const AttentionShape& shape : {AttentionShape{14, 2, 64}, {3, 3, 16}, {7, 1, 80}, {4, 2, 96}, {2, 1, 128}}) {
+    Keys got_keys(*backend_, shape, blocks, last, 35), want_keys(*ref_, shape, blocks, last, 35);
+    for (int32_t end : {0, 1, 70, 4 * 64 + 12, last + 1, 5000}) {
+      const size_t count = blocks.size() * 8 * shape.kv_cols();
+      std::vector<float> got(count + 1, 7.0f), want(count);
+      backend_->UnitMeanKeys(end, shape, got_keys.kv.view(), absl::MakeSpan(got).first(count));
+      ref_->UnitMeanKeys(end, shape, want_keys.kv.view(), absl::MakeSpan(want));
+      EXPECT_EQ(got.back(), 7.0f);
+      got.pop_back();
+      EXPECT_LE(RowError(got, want, shape.head_dim), 1e-6) << shape.head_dim << ", end " << end;
+    }
+  }
+}
+
+TEST_P(ScoresTest, AnEmptyViewGivesNothing) {
+  const AttentionShape shape{2, 1, 64};
+  Random random(36);
+  const std::vector<float> q = random.Values(shape.q_cols());
+  const std::vector<int32_t> positions = {10};
+  const std::vector<int> heads = {0};
+  std::vector<float> none;
+  backend_->AttentionMass({.q = q, .positions = positions, .heads = heads, .end_position = 64}, shape, {},
+                          absl::MakeSpan(none));
+  backend_->UnitMeanKeys(64, shape, {}, absl::MakeSpan(none));
+}
+
+}  // namespace
+}  // namespace slimfill::engine
