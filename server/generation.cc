@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "server/errors.h"
 
 namespace slimfill::server {
 
@@ -21,6 +22,11 @@ absl::StatusOr<scheduler::Request> Generation::Prepare(const grpc::ByteBuffer& b
   SLIMFILL_ASSIGN_OR_RETURN(GenerateInput input, parse(bytes, service.engine.tokenizer().vocab_size()));
   SLIMFILL_RETURN_IF_ERROR(call_.CheckModel(input.model));
   SLIMFILL_ASSIGN_OR_RETURN(TokenizedPrompt prompt, service.prompts.Tokenize(std::move(input.prompt)));
+  if (const auto& span = input.pruning.query_span;
+      span.has_value() && span->second > static_cast<int64_t>(prompt.tokens.size())) {
+    return FieldError("pruning.query_span", absl::StrCat("ends at ", span->second, ", behind the prompt's ",
+                                                         prompt.tokens.size(), " tokens"));
+  }
 
   scheduler::Request request;
   request.sequence.prompt = std::move(prompt.tokens);
