@@ -57,6 +57,12 @@ std::string ChildProcess::ReadRest() {
 
 void ChildProcess::Signal(int signal) const { kill(pid_, signal); }
 
+void ChildProcess::Suspend() const {
+  Signal(SIGSTOP);
+  int status = 0;
+  SLIMFILL_CHECK(waitpid(pid_, &status, WUNTRACED) == pid_ && WIFSTOPPED(status));
+}
+
 int ChildProcess::Wait() {
   int status = 0;
   SLIMFILL_CHECK(waitpid(pid_, &status, 0) == pid_);

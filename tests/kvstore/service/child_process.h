@@ -21,6 +21,7 @@ class ChildProcess {
   std::string ReadRest();  // of standard error, until the program ends
 
   void Signal(int signal) const;
+  void Suspend() const;  // returns when it has stopped; SIGCONT wakes it
   // Exit code, or minus the signal that killed it.
   int Wait();
 

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "base/metric_names.h"
@@ -11,6 +12,7 @@
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "grpcpp/grpcpp.h"
 #include "gtest/gtest.h"
+#include "kvstore/api/checksum.h"
 #include "slimfill/v1/kvstore.grpc.pb.h"
 #include "tests/kvstore/blocks.h"
 
@@ -141,6 +143,48 @@ TEST_F(KvServerTest, CancelledPutLeavesNothing) {
   EXPECT_EQ(writer->Finish().error_code(), grpc::StatusCode::CANCELLED);
   server_->Stop(absl::Seconds(30));  // returns when the call has ended on this side too
   EXPECT_EQ(store_->Stats(absl::InfiniteFuture())->bytes_used, 0u);
+}
+
+TEST_F(KvServerTest, StoppingFinishesTheStreamsUnderWayAndTakesNoNewOnes) {
+  grpc::ClientContext context;
+  context.set_deadline(In(std::chrono::seconds(60)));
+  v1::PutResponse response, late_response;
+  auto writer = stub_->Put(&context, &response);
+  const std::vector<std::byte> value = Bytes(1, 10);
+  v1::PutRequest request;
+  v1::PutBlock* block = request.add_blocks();
+  block->set_key(RawKey(Key(1)));
+  block->set_total_bytes(value.size());
+  ASSERT_TRUE(writer->Write(request));
+  // Wait for the stream to be inside: its second message has been read when the block has its room.
+  v1::PutRequest first_half;
+  v1::Chunk* first_chunk = first_half.add_chunks();
+  first_chunk->set_data(value.data(), 4);
+  first_chunk->set_checksum(Checksum(Key(1), 0, absl::MakeConstSpan(value).subspan(0, 4)));
+  ASSERT_TRUE(writer->Write(first_half));
+  while (store_->Stats(absl::InfiniteFuture())->bytes_used == 0) std::this_thread::yield();
+  std::thread stopping([&] { server_->Stop(absl::Seconds(60)); });
+  while (HealthOf("readiness") == HealthCheckResponse::SERVING) {
+  }
+  grpc::Status late;
+  do {
+    grpc::ClientContext another_context;
+    another_context.set_deadline(In(std::chrono::seconds(60)));
+    late = Put({}, another_context, &late_response);
+  } while (late.ok());  // the gate closes just after the health service has spoken
+  EXPECT_EQ(late.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_THAT(late.error_message(), HasSubstr("stopping"));
+  v1::PutRequest rest;
+  v1::Chunk* chunk = rest.add_chunks();
+  chunk->set_offset(4);
+  chunk->set_data(value.data() + 4, value.size() - 4);
+  chunk->set_checksum(Checksum(Key(1), 4, absl::MakeConstSpan(value).subspan(4)));
+  ASSERT_TRUE(writer->Write(rest));
+  writer->WritesDone();
+  EXPECT_TRUE(writer->Finish().ok());
+  stopping.join();
+  ASSERT_EQ(response.statuses_size(), 1);
+  EXPECT_EQ(response.statuses(0).code(), grpc::StatusCode::OK);
 }
 
 TEST_F(KvServerTest, DeletesIdleBlocks) {

@@ -1,7 +1,6 @@
 // The real program as a child process: start, stop, murder, suspension and return.
 #include <signal.h>
 
-#include <algorithm>
 #include <memory>
 #include <string>
 #include <thread>
@@ -131,7 +130,7 @@ TEST_F(KvStoreProgram, KilledInTheMiddleOfFetchesCostsMissesOnlyAndItsReturnHeal
 TEST_F(KvStoreProgram, SuspendedProgramCostsDeadlinesThenNothingAndItsReturnHeals) {
   Connect(Start("127.0.0.1:0"));
   PutAll();
-  program_->Signal(SIGSTOP);
+  program_->Suspend();
   std::vector<std::byte> got = untouched_;
   for (int i = 0; i < 3; ++i) {
     const auto statuses = client_->Fetch({Into(Key(1), got)}, 0, Deadline(absl::Milliseconds(100)));
