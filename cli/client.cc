@@ -10,6 +10,7 @@
 
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
+#include "grpc/grpc.h"
 #include "grpcpp/create_channel.h"
 #include "grpcpp/security/credentials.h"
 #include "grpcpp/support/channel_arguments.h"
@@ -90,6 +91,8 @@ void AddRemedy(const grpc::Status& status, const Connection& connection, Problem
 }  // namespace
 
 Client::Client(const Connection& connection) : connection_(connection) {
+  // Without a matching shutdown: gRPC 1.51 may wait 10 s for its own backup poller when its last user goes.
+  grpc_init();
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(std::numeric_limits<int>::max());
   arguments.SetMaxSendMessageSize(std::numeric_limits<int>::max());

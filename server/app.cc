@@ -1,5 +1,6 @@
 #include "server/app.h"
 
+#include <algorithm>
 #include <optional>
 #include <random>
 #include <utility>
@@ -23,7 +24,7 @@ namespace {
 constexpr int kTokenizerThreads = 2;
 // Requests that wait to be tokenised may hold so many times the largest message.
 constexpr int64_t kWaitingMessages = 4;
-// For trailers to reach the clients after the last request has ended.
+// For answers to reach their clients when the drain's time is over.
 constexpr absl::Duration kShutdownGrace = absl::Seconds(2);
 
 scheduler::SchedulerOptions SchedulerOptionsOf(const ServerConfig& config) {
@@ -52,6 +53,7 @@ struct App::Parts {
   std::unique_ptr<PromptTokenizer> prompts;
   std::unique_ptr<scheduler::Scheduler> scheduler;
   std::unique_ptr<SchedulerGate> gate;
+  CallCount calls;
   std::unique_ptr<WorkerPool> workers;
   std::optional<ServiceContext> context;
   std::unique_ptr<grpc::Service> service;
@@ -81,7 +83,7 @@ absl::StatusOr<std::unique_ptr<App>> App::Start(const ServerConfig& config, std:
   parts->workers = std::make_unique<WorkerPool>(kTokenizerThreads, config.max_queue,
                                                 kWaitingMessages * (config.max_message_mib << 20));
   parts->context.emplace(ServiceContext{*parts->engine, *parts->gate, *parts->authenticator, *parts->workers,
-                                        *parts->prompts, metrics, clock});
+                                        *parts->prompts, parts->calls, metrics, clock});
   parts->service = MakeInferenceService(*parts->context,
                                         {kVersion, clock.Now(), config.max_queue, config.max_running, config.kv_store});
   if (config.metrics_listen != "off") {
@@ -97,12 +99,14 @@ absl::StatusOr<std::unique_ptr<App>> App::Start(const ServerConfig& config, std:
 
 bool App::Stop(absl::Duration drain_timeout) {
   if (parts_->scheduler == nullptr) return true;
+  const absl::Time deadline = parts_->clock->Now() + drain_timeout;
   parts_->server->SetReady(false);
-  const bool drained = parts_->scheduler->Drain(parts_->clock->Now() + drain_timeout);
+  const bool drained = parts_->scheduler->Drain(deadline);
   spdlog::info("drained complete={}", drained);
-  // The gate closes first: RPCs outlive the scheduler, which ends them with UNAVAILABLE.
+  // The gate closes first: RPCs outlive the scheduler, which ends those that are left with UNAVAILABLE.
   parts_->gate->Close();
   parts_->scheduler.reset();
+  parts_->calls.WaitForNone(std::max(kShutdownGrace, deadline - parts_->clock->Now()));
   parts_->server->Shutdown(kShutdownGrace);
   return drained;
 }

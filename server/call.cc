@@ -12,6 +12,7 @@
 #include "base/logging.h"
 #include "base/metric_names.h"
 #include "base/status.h"
+#include "google/protobuf/stubs/common.h"
 #include "grpcpp/impl/codegen/proto_utils.h"
 #include "grpcpp/security/auth_context.h"
 #include "server/errors.h"
@@ -42,7 +43,9 @@ Call::Call(const ServiceContext& service, grpc::CallbackServerContext& context, 
       method_(method),
       arrival_(service.clock.Now()),
       deadline_(DeadlineOn(service.clock, context)),
-      trace_id_(TraceId(Metadata("traceparent"))) {}
+      trace_id_(TraceId(Metadata("traceparent"))) {
+  service_.calls.Begin();
+}
 
 absl::string_view Call::Metadata(const char* key) const {
   const auto& metadata = context_.client_metadata();
@@ -81,6 +84,9 @@ grpc::Status Call::End(const absl::Status& status) {
 }
 
 absl::Status ParseMessage(const grpc::ByteBuffer& bytes, google::protobuf::Message& message) {
+#if GOOGLE_PROTOBUF_VERSION < 3022000 || (GOOGLE_PROTOBUF_VERSION > 4000000 && GOOGLE_PROTOBUF_VERSION < 4022000)
+  const google::protobuf::LogSilencer silencer;  // or clients could fill the log with their invalid UTF-8
+#endif
   grpc::ByteBuffer copy = bytes;  // shares the bytes
   grpc::ProtoBufferReader reader(&copy);
   if (reader.status().ok() && message.ParseFromZeroCopyStream(&reader)) return absl::OkStatus();

@@ -14,6 +14,7 @@
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/status.h"
 #include "server/auth.h"
+#include "server/call_count.h"
 #include "server/prompt.h"
 #include "server/scheduler_gate.h"
 #include "server/worker_pool.h"
@@ -27,14 +28,18 @@ struct ServiceContext {
   Authenticator& authenticator;
   WorkerPool& workers;
   const PromptTokenizer& prompts;
+  CallCount& calls;
   Metrics& metrics;
   const Clock& clock;
 };
 
-// One RPC in progress.
+// One RPC in progress. Destroyed with its reactor, after gRPC has sent everything.
 class Call {
  public:
   Call(const ServiceContext& service, grpc::CallbackServerContext& context, const char* method);
+  ~Call() { service_.calls.End(); }
+  Call(const Call&) = delete;
+  Call& operator=(const Call&) = delete;
 
   // The caller's tenant; UNAUTHENTICATED.
   absl::StatusOr<std::string> Authenticate() const;

@@ -11,9 +11,9 @@ namespace slimfill::server {
 void Generation::Begin(const grpc::ByteBuffer& bytes, ParseInput parse) {
   const bool queued =
       call_.service().workers.TryPost(static_cast<int64_t>(bytes.Length()), [self = shared_from_this(), &bytes, parse] {
-        if (absl::Status status = self->Submit(bytes, parse); !status.ok()) self->OnFailed(status);
+        if (absl::Status status = self->Submit(bytes, parse); !status.ok()) self->OnRefused(status);
       });
-  if (!queued) OnFailed(absl::ResourceExhaustedError("too many prompts wait to be tokenised: try again later"));
+  if (!queued) OnRefused(absl::ResourceExhaustedError("too many prompts wait to be tokenised: try again later"));
 }
 
 absl::StatusOr<scheduler::Request> Generation::Prepare(const grpc::ByteBuffer& bytes, ParseInput parse) {

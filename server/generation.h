@@ -34,10 +34,9 @@ class Generation : public scheduler::EventSink, public std::enable_shared_from_t
   void OnStarted(int64_t cached_tokens) override { cached_tokens_ = cached_tokens; }
 
  protected:
-  // Called once, when the request has its place in the queue; other events may come before.
+  // One of these two is called, once. The scheduler's events may come before OnAdmitted; none come with OnRefused.
   virtual void OnAdmitted(const scheduler::Admission& admission) = 0;
-  // Also called, instead of all other events, when the request was refused.
-  void OnFailed(const absl::Status& status) override = 0;
+  virtual void OnRefused(const absl::Status& status) = 0;
 
   Call& call() { return call_; }
   // Of the request; set before it is submitted.

@@ -68,6 +68,7 @@ class UnaryReactor final : public grpc::ServerUnaryReactor, public Generation {
 
  private:
   void OnAdmitted(const scheduler::Admission& admission) override {}
+  void OnRefused(const absl::Status& status) override { OnFailed(status); }
 
   const Assemble assemble_;
   grpc::ByteBuffer& response_;

@@ -89,6 +89,15 @@ class GenerateReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     Pump();
   }
 
+  void OnRefused(const absl::Status& status) override {
+    {
+      absl::MutexLock lock(&events_mutex_);
+      outcome_ = status;
+      may_write_ = true;  // nothing is there to be written
+    }
+    Pump();
+  }
+
   // False, once, when the reader is too far behind.
   bool Enqueue(v1::GenerateResponse event) {
     absl::MutexLock lock(&events_mutex_);
@@ -113,7 +122,7 @@ class GenerateReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
       next = TakeNext();
       if (next.has_value()) {
         writing_ = true;
-      } else if (outcome_.has_value() && (may_write_ || !outcome_->ok())) {
+      } else if (outcome_.has_value() && may_write_) {
         finishing_ = true;
         outcome = *outcome_;
       } else {
@@ -153,7 +162,7 @@ class GenerateReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   std::deque<v1::GenerateResponse> tokens_ ABSL_GUARDED_BY(events_mutex_);
   std::optional<v1::GenerateResponse> finished_ ABSL_GUARDED_BY(events_mutex_);
   std::optional<absl::Status> outcome_ ABSL_GUARDED_BY(events_mutex_);  // the scheduler is done with the request
-  bool may_write_ ABSL_GUARDED_BY(events_mutex_) = false;               // admitted is known: it goes first
+  bool may_write_ ABSL_GUARDED_BY(events_mutex_) = false;               // whether it was admitted is known
   bool writing_ ABSL_GUARDED_BY(events_mutex_) = false;
   bool broken_ ABSL_GUARDED_BY(events_mutex_) = false;  // the stream takes no more
   bool finishing_ ABSL_GUARDED_BY(events_mutex_) = false;

@@ -8,6 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "grpc/grpc.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/health_check_service_interface.h"
 #include "grpcpp/impl/server_builder_option.h"
@@ -30,8 +31,8 @@ constexpr int kMinPingIntervalMs = 10 * 1000;
 // Received messages wait in memory until they are parsed: this many of the largest size.
 constexpr size_t kMessagesInMemory = 8;
 
-// Health of these follows readiness; that of "liveness" does not.
-const char* const kReadinessServices[] = {"", "readiness", "slimfill.v1.InferenceService"};
+// Health of these follows readiness; that of "liveness" does not. In this order, so that "readiness" speaks for all.
+const char* const kReadinessServices[] = {"", "slimfill.v1.InferenceService", "readiness"};
 
 absl::StatusOr<std::string> ReadPem(const char* flag, const std::string& path) {
   std::ifstream file(path, std::ios::binary);
@@ -96,6 +97,8 @@ GrpcServer::GrpcServer(std::unique_ptr<grpc::Server> server, std::string address
 GrpcServer::~GrpcServer() { Shutdown(absl::ZeroDuration()); }
 
 absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const ServerConfig& config, grpc::Service& service) {
+  // Without a matching shutdown: gRPC 1.51 may wait 10 s for its own backup poller when its last user goes.
+  grpc_init();
   grpc::EnableDefaultHealthCheckService(true);  // the library has a switch of the whole process only
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   SLIMFILL_ASSIGN_OR_RETURN(auto credentials, Credentials(config));

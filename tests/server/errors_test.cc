@@ -211,7 +211,8 @@ TEST(Errors, DrainingIsUnavailableWithRetry) {
   server.gate().Open();
   while (running->Read(&event)) {
   }
-  EXPECT_TRUE(running->Finish().ok());  // admitted before the drain, so it may finish
+  const grpc::Status status = running->Finish();  // admitted before the drain, so it may finish
+  EXPECT_TRUE(status.ok()) << status.error_code() << " " << status.error_message();
   stop.join();
 }
 

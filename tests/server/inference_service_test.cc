@@ -39,7 +39,7 @@ TEST(Generate, StreamsAdmittedProgressTokensFinishedInThisOrder) {
   grpc::Status status;
   const std::vector<Event> events = Collect(server.stub(), TextRequest(std::string(2000, 'x'), 4), &status);
   ASSERT_TRUE(status.ok()) << status.error_message();
-  ASSERT_GE(events.size(), 7u);  // progress may coalesce, but some comes before the first token
+  ASSERT_GE(events.size(), 6u);  // and progress, unless all of it coalesced away
   EXPECT_EQ(events.front().event_case(), Event::kAdmitted);
   EXPECT_EQ(events.front().admitted().prompt_tokens(), 2000);
   EXPECT_GT(events.front().admitted().request_id(), 0u);
@@ -57,6 +57,29 @@ TEST(Generate, StreamsAdmittedProgressTokensFinishedInThisOrder) {
   }
   ASSERT_EQ(i + 1, events.size());
   ASSERT_EQ(events.back().event_case(), Event::kFinished);
+}
+
+TEST(Generate, ProgressBeginsWhenTheRequestLeavesTheQueue) {
+  TestServer server;
+  server.engine().Script('x', {.cached_tokens = 512});
+  server.gate().Close();
+  grpc::ClientContext context;
+  const auto stream = server.stub().Generate(&context, TextRequest(std::string(2000, 'x'), 1));
+  Event event;
+  ASSERT_TRUE(stream->Read(&event));
+  EXPECT_TRUE(event.has_admitted());
+  server.gate().WaitUntilHeld();  // after the engine's Start
+  server.gate().PassOne();
+  server.gate().WaitUntilHeld();  // in the first chunk
+  ASSERT_TRUE(stream->Read(&event));
+  ASSERT_TRUE(event.has_progress());
+  EXPECT_EQ(event.progress().cached_tokens(), 512);
+  EXPECT_EQ(event.progress().tokens_total(), 2000);
+  EXPECT_EQ(event.progress().fraction_done(), 0);
+  server.gate().Open();
+  while (stream->Read(&event)) {
+  }
+  EXPECT_TRUE(stream->Finish().ok());
 }
 
 TEST(Generate, FinishedReportsUsageTimingsAndStages) {

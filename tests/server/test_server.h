@@ -31,6 +31,11 @@ class EngineGate {
     absl::MutexLock lock(&mutex_);
     open_ = true;
   }
+  // Lets it go on to its next call.
+  void PassOne() {
+    absl::MutexLock lock(&mutex_);
+    held_ = false;
+  }
   // Returns once the engine's thread stands at the closed gate.
   void WaitUntilHeld() {
     absl::MutexLock lock(&mutex_);
@@ -40,7 +45,8 @@ class EngineGate {
   void Pass() {
     absl::MutexLock lock(&mutex_);
     held_ = !open_;
-    mutex_.Await(absl::Condition(&open_));
+    mutex_.Await(absl::Condition(
+        +[](EngineGate* gate) { return gate->open_ || !gate->held_; }, this));
     held_ = false;
   }
 
