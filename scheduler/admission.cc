@@ -54,7 +54,7 @@ std::optional<Refusal> CheckAdmission(const AdmissionInput& input) {
     return Refusal{"pages",
                    absl::ResourceExhaustedError(absl::StrCat(
                        "the request may need ", input.pages, " KV pages, the engine has ", input.pages_total,
-                       ": shorten the prompt, lower max_tokens or start the server with a higher --kv-pages"))};
+                       ": shorten the prompt, lower max_tokens or start the server with a higher --kv-pages-memory"))};
   }
   if (std::optional<Refusal> refusal = CheckQueue(input); refusal.has_value()) return refusal;
   return CheckDeadline(input);

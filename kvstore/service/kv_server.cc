@@ -1,5 +1,6 @@
 #include "kvstore/service/kv_server.h"
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -17,6 +18,7 @@ constexpr int kMaxStreamsPerConnection = 256;
 constexpr int kMaxSyncThreads = 16;  // reflection; our own calls run on callbacks
 constexpr int kKeepaliveMs = 30000;
 constexpr int kKeepaliveTimeoutMs = 10000;
+constexpr absl::Duration kHangUpTime = absl::Milliseconds(250);
 constexpr int kMinClientPingIntervalMs = 5000;
 
 void Configure(grpc::ServerBuilder& builder) {
@@ -77,7 +79,9 @@ void KvServer::Stop(absl::Duration grace) {
   for (const char* name : {"", v1::KvStoreService::service_full_name(), "readiness"}) {
     health->SetServingStatus(name, false);
   }
-  impl_->server->Shutdown(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(grace));
+  impl_->service.Drain(grace);
+  // Idle clients may take as long as this allows to hang up, and unary calls need no more to end.
+  impl_->server->Shutdown(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(std::min(grace, kHangUpTime)));
 }
 
 }  // namespace slimfill::kvstore

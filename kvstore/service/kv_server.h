@@ -23,7 +23,7 @@ class KvServer {
 
   const ListenAddress& address() const;  // with the port in use
 
-  // Says NOT_SERVING (liveness stays), takes no new calls, lets running ones finish for at most `grace`, and stops.
+  // Says NOT_SERVING (liveness stays), takes no new streams, lets running ones finish for at most `grace`, and stops.
   void Stop(absl::Duration grace);
 
  private:

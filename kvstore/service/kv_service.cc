@@ -32,16 +32,6 @@ absl::StatusOr<std::vector<BlockKey>> ParseKeys(const Keys& bytes, const KvLimit
   return keys;
 }
 
-// A stream holds memory of the store while it is open, so that a client that falls silent must not keep it for ever.
-absl::Status CheckStreamDeadline(const grpc::CallbackServerContext& context, const char* method) {
-  const auto deadline = context.deadline();
-  if (deadline <= std::chrono::system_clock::now() + absl::ToChronoSeconds(kMaxStreamDeadline)) {
-    return absl::OkStatus();
-  }
-  return absl::InvalidArgumentError(absl::StrCat(
-      method, " has no deadline within ", absl::FormatDuration(kMaxStreamDeadline), ": set a deadline on the call"));
-}
-
 uint64_t RandomEpoch() {
   const BlockKey random = RandomKey();
   uint64_t epoch = 0;
@@ -60,7 +50,7 @@ class KvService::PutReactor final : public grpc::ServerReadReactor<v1::PutReques
         response_(response),
         session_(service.store_),
         start_(service.clock_.Now()) {
-    const absl::Status status = CheckStreamDeadline(context, "Put");
+    const absl::Status status = service.Admit(context, "Put", &inside_);
     if (status.ok()) {
       StartRead(&request_);
     } else {
@@ -80,7 +70,10 @@ class KvService::PutReactor final : public grpc::ServerReadReactor<v1::PutReques
       StartRead(&request_);
     }
   }
-  void OnDone() override { delete this; }
+  void OnDone() override {
+    if (inside_) service_.gate_.Leave();
+    delete this;
+  }
 
  private:
   void End(const absl::Status& status) {
@@ -93,6 +86,7 @@ class KvService::PutReactor final : public grpc::ServerReadReactor<v1::PutReques
   v1::PutResponse* const response_;
   v1::PutRequest request_;
   PutSession session_;
+  bool inside_ = false;
   const absl::Time start_;
 };
 
@@ -100,7 +94,7 @@ class KvService::FetchReactor final : public grpc::ServerWriteReactor<v1::FetchR
  public:
   FetchReactor(KvService& service, grpc::CallbackServerContext& context, const v1::FetchRequest& request)
       : service_(service), start_(service.clock_.Now()) {
-    absl::Status status = CheckStreamDeadline(context, "Fetch");
+    absl::Status status = service.Admit(context, "Fetch", &inside_);
     if (status.ok()) {
       absl::StatusOr<FetchSession> session = FetchSession::Create(service.store_, request);
       status = session.status();
@@ -120,7 +114,10 @@ class KvService::FetchReactor final : public grpc::ServerWriteReactor<v1::FetchR
       End(absl::CancelledError("the client went away"));
     }
   }
-  void OnDone() override { delete this; }
+  void OnDone() override {
+    if (inside_) service_.gate_.Leave();
+    delete this;
+  }
 
  private:
   void WriteNext() {
@@ -138,6 +135,7 @@ class KvService::FetchReactor final : public grpc::ServerWriteReactor<v1::FetchR
   KvService& service_;
   std::optional<FetchSession> session_;
   v1::FetchResponse response_;
+  bool inside_ = false;
   const absl::Time start_;
 };
 
@@ -216,6 +214,17 @@ grpc::ServerUnaryReactor* KvService::Stats(grpc::CallbackServerContext* context,
     response->set_epoch(epoch_);
   }
   return FinishUnary(context, "Stats", stats.status());
+}
+
+absl::Status KvService::Admit(const grpc::CallbackServerContext& context, const char* method, bool* inside) {
+  // A stream holds memory of the store while it is open: a client that falls silent must not keep it for ever.
+  const auto latest_deadline = std::chrono::system_clock::now() + absl::ToChronoSeconds(kMaxStreamDeadline);
+  if (context.deadline() > latest_deadline) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        method, " has no deadline within ", absl::FormatDuration(kMaxStreamDeadline), ": set a deadline on the call"));
+  }
+  *inside = gate_.Enter();
+  return *inside ? absl::OkStatus() : absl::UnavailableError("the KV store is stopping: treat the call as a miss");
 }
 
 grpc::ServerUnaryReactor* KvService::FinishUnary(grpc::CallbackServerContext* context, const char* method,

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/metrics.h"
 #include "kvstore/core/local_store.h"
+#include "kvstore/service/call_gate.h"
 #include "slimfill/v1/kvstore.grpc.pb.h"
 
 namespace slimfill::kvstore {
@@ -33,12 +34,17 @@ class KvService final : public v1::KvStoreService::CallbackService {
   grpc::ServerUnaryReactor* Stats(grpc::CallbackServerContext* context, const v1::StatsRequest* request,
                                   v1::StatsResponse* response) override;
 
+  // Takes no new streams and waits for those under way, at most `grace`.
+  void Drain(absl::Duration grace) { gate_.CloseAndWait(grace); }
+
  private:
   class PutReactor;
   class FetchReactor;
 
   grpc::ServerUnaryReactor* FinishUnary(grpc::CallbackServerContext* context, const char* method,
                                         const absl::Status& status);
+  // Whether a stream may begin; `inside` says whether it must leave the gate when it ends.
+  absl::Status Admit(const grpc::CallbackServerContext& context, const char* method, bool* inside);
   // Counts the call and turns its status into gRPC's.
   grpc::Status Ended(const char* method, const absl::Status& status);
   void RecordTransfer(const char* direction, uint64_t bytes, absl::Time start);
@@ -47,6 +53,7 @@ class KvService final : public v1::KvStoreService::CallbackService {
   const Clock& clock_;
   Metrics& metrics_;
   const uint64_t epoch_;
+  CallGate gate_;
 };
 
 }  // namespace slimfill::kvstore

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "kvstore/api/kv_store.h"
@@ -15,6 +16,9 @@ inline BlockKey Key(uint32_t id) {
   for (int byte = 0; byte < 4; ++byte) key.bytes[1 + byte] = static_cast<uint8_t>(id >> (8 * byte));
   return key;
 }
+
+// The key as it goes over the wire.
+inline std::string RawKey(const BlockKey& key) { return std::string(key.bytes.begin(), key.bytes.end()); }
 
 // Bytes that depend on the seed and on their place.
 inline std::vector<std::byte> Bytes(uint32_t seed, size_t size) {

@@ -58,7 +58,7 @@ TEST(AdmissionTest, RequestThatCanNeverFitNamesPages) {
   EXPECT_FALSE(CheckAdmission(input).has_value());
   input.pages = 1001;
   ExpectRefused(input, "pages", absl::StatusCode::kResourceExhausted,
-                {"1001 KV pages", "has 1000", "shorten the prompt", "--kv-pages"});
+                {"1001 KV pages", "has 1000", "shorten the prompt", "--kv-pages-memory"});
 }
 
 TEST(AdmissionTest, DrainingIsUnavailableWhateverElseIsWrong) {

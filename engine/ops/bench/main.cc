@@ -38,6 +38,7 @@ class Bench {
       : backend_(std::move(backend)), threads_(threads), seconds_(seconds), peak_(peak), bandwidth_(bandwidth) {}
 
   void Gemm(int64_t k, int64_t n, int64_t rows) {
+    memory_.clear();
     const auto weight = Pack(n, k);
     const Matrix x = Random(DType::kBF16, rows, k), out = Random(DType::kF32, rows, n);
     const double time = Best([&] { backend_->Gemm(x, *weight, nullptr, GemmMode::kStore, out); });
@@ -46,6 +47,7 @@ class Bench {
   }
 
   void SwiGlu(int64_t hidden, int64_t ffn, int64_t rows) {
+    memory_.clear();
     const auto gate_up = Pack(2 * ffn, hidden), down = Pack(hidden, ffn);
     const Matrix x = Random(DType::kBF16, rows, hidden), residual = Random(DType::kF32, rows, hidden);
     const double time = Best([&] { backend_->SwiGluFfn(x, *gate_up, *down, residual); });
@@ -54,6 +56,7 @@ class Bench {
   }
 
   void Attention(const AttentionShape& shape, int64_t tokens) {
+    memory_.clear();
     const Layer layer(*this, shape, tokens);
     const Matrix q = Random(DType::kBF16, tokens, shape.q_cols()), out = Random(DType::kBF16, tokens, shape.q_cols());
     std::vector<int32_t> positions(tokens);
@@ -64,6 +67,7 @@ class Bench {
   }
 
   void Decode(const AttentionShape& shape, int64_t tokens, int64_t batch) {
+    memory_.clear();
     std::vector<std::unique_ptr<Layer>> layers;
     std::vector<KvLayerView> views;
     for (int64_t i = 0; i < batch; ++i) {
@@ -78,6 +82,7 @@ class Bench {
   }
 
   void Mass(const AttentionShape& shape, int64_t tokens, int64_t rows, int heads) {
+    memory_.clear();
     const Layer layer(*this, shape, tokens);
     const std::vector<float> q = RandomValues(rows * shape.q_cols());
     std::vector<int32_t> positions(rows, static_cast<int32_t>(tokens - 1));
@@ -95,6 +100,7 @@ class Bench {
   }
 
   void RowOps(int64_t rows, const AttentionShape& shape, int64_t hidden) {
+    memory_.clear();
     const Matrix x = Random(DType::kF32, rows, hidden), normed = Random(DType::kBF16, rows, hidden);
     const auto weight = *backend_->Upload(RandomValues(hidden));
     Report("rms norm M=" + std::to_string(rows), Best([&] { backend_->RmsNorm(x, *weight, 1e-6f, normed); }), 0,
@@ -183,7 +189,6 @@ class Bench {
     if (bytes > 0) std::printf("  %7.1f GB/s %5.1f %%", bytes / time / 1e9, bytes / time / bandwidth_ * 100);
     std::printf("\n");
     std::fflush(stdout);
-    memory_.clear();
   }
 
   std::unique_ptr<Backend> backend_;

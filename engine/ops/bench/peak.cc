@@ -4,10 +4,13 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <vector>
+
+#include "engine/ops/host_buffer.h"
 
 namespace slimfill::engine {
 namespace {
+
+constexpr size_t kPrefetchWords = 1024;
 
 double ThreadSeconds() {
   timespec t;
@@ -57,18 +60,23 @@ double MeasureBf16Peak() {
 }
 
 double MeasureReadBandwidth() {
-  const std::vector<uint64_t> memory(size_t{256} << 17, 1);  // 256 MiB
+  constexpr size_t kWords = size_t{256} << 17;                        // 256 MiB
+  const auto memory = AllocateHostBuffer(kWords * sizeof(uint64_t));  // in huge pages, as weights are
+  if (!memory.ok()) return 0;
+  auto* const words = static_cast<uint64_t*>((*memory)->data());
+  std::fill_n(words, kWords, 1);
   double best = 1e9;
   uint64_t sums[8] = {};
-  for (int repeat = 0; repeat < 5; ++repeat) {
+  for (int repeat = 0; repeat < 7; ++repeat) {
     const double start = ThreadSeconds();
-    for (size_t i = 0; i < memory.size(); i += 8) {
-      for (int j = 0; j < 8; ++j) sums[j] += memory[i + j];
+    for (size_t i = 0; i < kWords; i += 8) {
+      __builtin_prefetch(words + i + kPrefetchWords);
+      for (int j = 0; j < 8; ++j) sums[j] += words[i + j];
     }
     asm volatile("" : : "m"(sums) : "memory");
     best = std::min(best, ThreadSeconds() - start);
   }
-  return static_cast<double>(memory.size() * sizeof(uint64_t)) / best;
+  return kWords * sizeof(uint64_t) / best;
 }
 
 }  // namespace slimfill::engine

@@ -69,17 +69,25 @@ void GatherQueries(ConstMatrix q, const AttentionShape& shape, int kv_head, uint
   }
 }
 
-// Attends to pages [first, end) of the view, whose positions increase; `first` is a multiple of kGroupPages.
+KeyGroup MakeGroup(const AttentionShape& shape, int kv_head, KvLayerView kv, int64_t page, int64_t end) {
+  KeyGroup group = {};
+  group.pages = static_cast<int>(std::clamp<int64_t>(end - page, 0, kGroupPages));
+  for (int i = 0; i < group.pages; ++i) {
+    group.k[i] = PageKeys(kv[page + i], shape, kv_head);
+    group.v[i] = PageValues(kv[page + i], shape, kv_head);
+  }
+  return group;
+}
+
+// Attends to pages [first, end) of the view; positions increase, `first` is a multiple of kGroupPages.
 void AttendPages(const Context& context, TileState& state, absl::Span<const int32_t> positions,
                  const AttentionShape& shape, int kv_head, KvLayerView kv, int64_t first, int64_t end) {
   const int stacked = shape.heads / shape.kv_heads;
+  KeyGroup next = MakeGroup(shape, kv_head, kv, first, end);
   for (int64_t page = first; page < end; page += kGroupPages) {
-    KeyGroup group = {};
-    group.pages = static_cast<int>(std::min<int64_t>(kGroupPages, end - page));
-    for (int i = 0; i < group.pages; ++i) {
-      group.k[i] = PageKeys(kv[page + i], shape, kv_head);
-      group.v[i] = PageValues(kv[page + i], shape, kv_head);
-    }
+    KeyGroup group = next;
+    next = MakeGroup(shape, kv_head, kv, page + kGroupPages, end);
+    if (next.pages > 0) group.next = &next;
     const KvBlock& last = kv[page + group.pages - 1];
     if (SlotsBelow(last, int64_t{positions.front()} + 1) < kBlockTokens) {  // on the diagonal
       for (size_t i = 0; i < positions.size(); ++i) {

@@ -37,6 +37,7 @@ struct KeyGroup {
   const uint16_t* k[kGroupPages];
   const uint16_t* v[kGroupPages];
   const uint8_t* visible;  // [rows, kGroupPages]: the row sees the first so many slots of the page; null: sees all
+  const KeyGroup* next;    // what will be asked for next, to be brought near meanwhile; or null
 };
 
 struct Kernels {

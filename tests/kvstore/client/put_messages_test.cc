@@ -20,8 +20,6 @@ std::vector<v1::PutRequest> AllMessages(const std::vector<PutItem>& items, Lease
   return all;
 }
 
-std::string RawKey(const BlockKey& key) { return std::string(key.bytes.begin(), key.bytes.end()); }
-
 TEST(PutMessages, SmallValuesShareAMessage) {
   const auto a = Bytes(1, 400), b = Bytes(2, 600), c = Bytes(3, 10);
   const auto all = AllMessages({Item(Key(1), a), Item(Key(2), b, Key(1)), Item(Key(3), c)}, 42);
