@@ -1,9 +1,7 @@
 #include "server/config.h"
 
 #include <algorithm>
-#include <cmath>
 #include <filesystem>
-#include <limits>
 #include <vector>
 
 #include "CLI/CLI.hpp"
@@ -16,6 +14,7 @@
 #include "absl/strings/str_split.h"
 #include "base/status.h"
 #include "server/did_you_mean.h"
+#include "server/options.h"
 #include "yaml-cpp/yaml.h"
 
 extern char** environ;
@@ -28,166 +27,6 @@ constexpr char kEnvironmentPrefix[] = "SLIMFILL_";
 // Variables with our prefix that are not options of this program.
 const char* const kOtherVariables[] = {"SLIMFILL_HOME", "SLIMFILL_VENV", "SLIMFILL_CONFIG", "SLIMFILL_SERVER",
                                        "SLIMFILL_TOKEN"};
-
-// One option: how its text becomes a value and back.
-struct Option {
-  std::string key;
-  std::string help;
-  std::function<absl::Status(ServerConfig&, const std::string&)> set;
-  std::function<std::string(const ServerConfig&)> get;
-  bool is_switch = false;  // --key alone means true
-};
-
-absl::Status Refuse(absl::string_view value, absl::string_view allowed) {
-  return absl::InvalidArgumentError(absl::StrCat("'", value, "' is not allowed: use ", allowed));
-}
-
-Option Text(const char* key, std::string ServerConfig::*field, const char* help) {
-  return {key, help,
-          [field](ServerConfig& config, const std::string& value) {
-            config.*field = value;
-            return absl::OkStatus();
-          },
-          [field](const ServerConfig& config) { return config.*field; }};
-}
-
-Option Choice(const char* key, std::string ServerConfig::*field, std::vector<std::string> choices, const char* help) {
-  return {key, help,
-          [field, choices](ServerConfig& config, const std::string& value) {
-            if (std::find(choices.begin(), choices.end(), value) == choices.end()) {
-              return Refuse(value, absl::StrJoin(choices, ", "));
-            }
-            config.*field = value;
-            return absl::OkStatus();
-          },
-          [field](const ServerConfig& config) { return config.*field; }};
-}
-
-// "host:port" with a port of 0 to 65535, or unix:PATH.
-absl::Status CheckAddress(const std::string& value) {
-  if (absl::StartsWith(value, "unix:") && value.size() > 5) return absl::OkStatus();
-  const size_t colon = value.rfind(':');
-  int port = 0;
-  if (colon == std::string::npos || colon == 0 || !absl::SimpleAtoi(value.substr(colon + 1), &port) || port < 0 ||
-      port > 65535) {
-    return Refuse(value, "HOST:PORT with a port from 0 (any free one) to 65535");
-  }
-  return absl::OkStatus();
-}
-
-Option Address(const char* key, std::string ServerConfig::*field, const char* help, const char* word = nullptr) {
-  return {key, help,
-          [field, word](ServerConfig& config, const std::string& value) {
-            if (word == nullptr || value != word) SLIMFILL_RETURN_IF_ERROR(CheckAddress(value));
-            config.*field = value;
-            return absl::OkStatus();
-          },
-          [field](const ServerConfig& config) { return config.*field; }};
-}
-
-template <typename Int>
-Option Whole(const char* key, Int ServerConfig::*field, int64_t low, int64_t high, const char* help) {
-  return {key, help,
-          [field, low, high](ServerConfig& config, const std::string& value) {
-            int64_t number = 0;
-            if (!absl::SimpleAtoi(value, &number) || number < low || number > high) {
-              return Refuse(value, absl::StrCat("a whole number from ", low, " to ", high));
-            }
-            config.*field = static_cast<Int>(number);
-            return absl::OkStatus();
-          },
-          [field](const ServerConfig& config) { return absl::StrCat(config.*field); }};
-}
-
-Option Bytes(const char* key, int64_t ServerConfig::*field, const char* help, const char* word_for_zero = nullptr) {
-  return {key, help,
-          [field, word_for_zero](ServerConfig& config, const std::string& value) {
-            if (word_for_zero != nullptr && value == word_for_zero) {
-              config.*field = 0;
-              return absl::OkStatus();
-            }
-            SLIMFILL_ASSIGN_OR_RETURN(config.*field, ParseBytes(value));
-            return absl::OkStatus();
-          },
-          [field, word_for_zero](const ServerConfig& config) {
-            return word_for_zero != nullptr && config.*field == 0 ? word_for_zero : absl::StrCat(config.*field);
-          }};
-}
-
-Option Switch(const char* key, bool ServerConfig::*field, const char* help) {
-  return {key, help,
-          [field](ServerConfig& config, const std::string& value) {
-            if (value != "true" && value != "false") return Refuse(value, "true or false");
-            config.*field = value == "true";
-            return absl::OkStatus();
-          },
-          [field](const ServerConfig& config) { return config.*field ? "true" : "false"; }, /*is_switch=*/true};
-}
-
-Option Share(const char* key, double ServerConfig::*field, const char* help) {
-  return {key, help,
-          [field](ServerConfig& config, const std::string& value) {
-            double number = 0;
-            if (!absl::SimpleAtod(value, &number) || !(number >= 0 && number <= 1)) {
-              return Refuse(value, "a number from 0 to 1");
-            }
-            config.*field = number;
-            return absl::OkStatus();
-          },
-          [field](const ServerConfig& config) { return absl::StrCat(config.*field); }};
-}
-
-Option Time(const char* key, absl::Duration ServerConfig::*field, const char* help) {
-  return {
-      key, help,
-      [field](ServerConfig& config, const std::string& value) {
-        absl::Duration duration;
-        if (!absl::ParseDuration(value, &duration) || duration < absl::ZeroDuration() || duration > absl::Hours(24)) {
-          return Refuse(value, "a duration such as 30s or 5m, at most 24h");
-        }
-        config.*field = duration;
-        return absl::OkStatus();
-      },
-      [field](const ServerConfig& config) { return absl::FormatDuration(config.*field); }};
-}
-
-std::vector<Option> MakeOptions() {
-  using C = ServerConfig;
-  constexpr int64_t kManyTokens = int64_t{1} << 24;
-  return {
-      Text("model", &C::model, "model file (GGUF); default: the one that scripts/setup.sh fetches"),
-      Address("listen", &C::listen, "address of the gRPC port; port 0 takes a free one"),
-      Address("metrics-listen", &C::metrics_listen, "address of the Prometheus metrics, or off", "off"),
-      Address("kv-store", &C::kv_store, "embedded, or HOST:PORT of a slimfill-kvstore", "embedded"),
-      Bytes("kv-memory", &C::kv_memory_bytes, "memory of the embedded KV store"),
-      Choice("backend", &C::backend, {"cpu", "ref", "cuda"}, "cpu, ref (slow and simple) or cuda"),
-      Whole("threads", &C::threads, 0, 1024, "compute threads; 0: one per core"),
-      Whole("max-context", &C::max_context, 0, kManyTokens, "tokens of prompt plus answer; 0: what the model allows"),
-      Whole("chunk-tokens", &C::chunk_tokens, 0, 1 << 20, "tokens that prefill runs in one go; 0: chosen by backend"),
-      Bytes("kv-pages-memory", &C::kv_pages_memory_bytes, "memory for KV pages of running requests, or auto", "auto"),
-      Text("plan", &C::plan, "prune plan: builtin, off (dense) or a file"),
-      Whole("max-queue", &C::max_queue, 1, 1 << 20, "requests that may wait"),
-      Whole("max-queue-tokens", &C::max_queue_tokens, 1, int64_t{1} << 40, "prompt tokens that may wait"),
-      Whole("max-running", &C::max_running, 1, 1024, "requests in prefill or decode at once"),
-      Whole("max-message-mib", &C::max_message_mib, 1, 1024, "largest message that is accepted, MiB"),
-      Time("drain-timeout", &C::drain_timeout, "how long requests may go on after SIGTERM"),
-      Choice("log-level", &C::log_level, {"trace", "debug", "info", "warning", "error", "off"},
-             "trace, debug, info, warning, error or off"),
-      Switch("reflection", &C::reflection, "gRPC server reflection, for grpcurl and ghz"),
-      Switch("insecure-listen-any", &C::insecure_listen_any, "allow --listen beyond this machine without TLS"),
-      Share("randomized-dense-share", &C::randomized_dense_share,
-            "share of requests that run dense to measure the speedup"),
-      Text("tls-cert", &C::tls_cert, "server certificate, PEM file"),
-      Text("tls-key", &C::tls_key, "its private key, PEM file"),
-      Text("tls-client-ca", &C::tls_client_ca, "clients must have a certificate of this authority, PEM file"),
-      Text("auth-tokens", &C::auth_tokens, "file of accepted bearer tokens, a line tenant:hexsha256 for each"),
-  };
-}
-
-const std::vector<Option>& Options() {
-  static const auto* options = new std::vector<Option>(MakeOptions());
-  return *options;
-}
 
 std::vector<std::string> Keys() {
   std::vector<std::string> keys;
@@ -416,20 +255,6 @@ bool IsLoopback(absl::string_view address) {
     int value = 0;
     return absl::SimpleAtoi(byte, &value) && value >= 0 && value <= 255;
   });
-}
-
-absl::StatusOr<int64_t> ParseBytes(absl::string_view text) {
-  static constexpr std::pair<const char*, int> kUnits[] = {{"KiB", 10}, {"MiB", 20}, {"GiB", 30}, {"TiB", 40}};
-  int shift = 0;
-  absl::string_view digits = text;
-  for (const auto& [unit, bits] : kUnits) {
-    if (absl::ConsumeSuffix(&digits, unit)) shift = bits;
-  }
-  int64_t number = 0;
-  if (!absl::SimpleAtoi(digits, &number) || number <= 0 || number > (std::numeric_limits<int64_t>::max() >> shift)) {
-    return Refuse(text, "a size such as 512MiB or 4GiB (units KiB, MiB, GiB, TiB)");
-  }
-  return number << shift;
 }
 
 }  // namespace slimfill::server

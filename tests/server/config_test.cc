@@ -76,6 +76,7 @@ TEST_F(ConfigTest, EffectiveConfigNamesEachSource) {
   EXPECT_THAT(loaded->effective, HasSubstr("backend=ref (SLIMFILL_BACKEND)"));
   EXPECT_THAT(loaded->effective, HasSubstr("plan=off (" + file + ":1: plan)"));
   EXPECT_THAT(loaded->effective, HasSubstr("listen=127.0.0.1:8080 "));
+  EXPECT_THAT(loaded->effective, HasSubstr("kv-memory=4GiB "));
 }
 
 TEST_F(ConfigTest, UnknownNamesAreErrorsWithASuggestion) {

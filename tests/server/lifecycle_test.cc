@@ -93,10 +93,11 @@ TEST(SlowReader, NeverHoldsUpTheEngineAndIsCutOff) {
   TestServer server({.configure = OneAtATime});
   grpc::ClientContext context;
   const auto stream = server.stub().Generate(&context, TextRequest("a", 200'000));
-  // Nothing is read until another request has run to its end on the only place there is.
+  v1::GenerateResponse event;
+  ASSERT_TRUE(stream->Read(&event));
+  // Nothing more is read until another request has run to its end on the only place there is.
   EXPECT_TRUE(RunAnother(server).ok());
   EXPECT_EQ(server.engine().live_sequences(), 0);
-  v1::GenerateResponse event;
   int tokens = 0;
   while (stream->Read(&event)) {
     if (!event.has_token()) continue;
@@ -176,7 +177,12 @@ TEST(Drain, EndsWithUnavailableWhatDoesNotFinishInTime) {
   server.gate().WaitUntilHeld();
   bool drained = true;
   std::thread stop([&] { drained = server.app().Stop(absl::ZeroDuration()); });
-  // The gate's next pass finds the scheduler stopping.
+  v1::GetServerStatusResponse state;
+  do {  // until the services have let go of the scheduler, to which the held request still counts
+    grpc::ClientContext status_context;
+    ASSERT_TRUE(server.stub().GetServerStatus(&status_context, {}, &state).ok());
+  } while (state.requests_running() + state.requests_waiting() > 0);
+  EXPECT_EQ(state.state(), v1::SERVER_STATE_DRAINING);
   server.gate().Open();
   while (stream->Read(&event)) {
   }
