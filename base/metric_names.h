@@ -48,11 +48,15 @@ inline constexpr MetricDef kPruningFallback{
     kCounter, "slimfill_pruning_fallback_total", "Requests that pruned less than their plan says", {"reason"}};
 // method: model, randomized. Prompts that were not pruned count as 1.0.
 inline constexpr MetricDef kSpeedup{kGauge, "slimfill_ttft_speedup_ratio", "Dense over actual TTFT", {"method"}};
+inline constexpr MetricDef kSpeedupLow{
+    kGauge, "slimfill_ttft_speedup_low_ratio", "Lower end of the speedup's 95 % interval", {"method"}};
+inline constexpr MetricDef kSpeedupHigh{
+    kGauge, "slimfill_ttft_speedup_high_ratio", "Upper end of the speedup's 95 % interval", {"method"}};
 inline constexpr MetricDef kCostModelError{kGauge, "slimfill_cost_model_mape_ratio",
                                            "Mean absolute relative error of predicted chunk times"};
 
 // KV in the engine and its store. direction: put, fetch. path: embedded, grpc.
-inline constexpr MetricDef kKvPagesUsed{kGauge, "slimfill_kv_pages_used", "KV pages in use by sequences"};
+inline constexpr MetricDef kKvPagesUsed{kGauge, "slimfill_kv_pages_used", "KV pages reserved by sequences"};
 inline constexpr MetricDef kKvPagesTotal{kGauge, "slimfill_kv_pages_total", "KV pages the engine may hold"};
 inline constexpr MetricDef kKvStoreBytes{kGauge, "slimfill_kv_store_bytes", "Bytes in the KV store", {"state"}};
 inline constexpr MetricDef kKvTransferBytes{
@@ -77,6 +81,15 @@ inline constexpr MetricDef kKvStoreUp{kGauge, "slimfill_kv_store_up",
                                       "1 when the KV store's circuit breaker is closed"};
 inline constexpr MetricDef kKvLeases{kGauge, "slimfill_kv_leases", "Leases held in this KV store"};
 inline constexpr MetricDef kKvEvictions{kCounter, "slimfill_kv_evictions_total", "Blocks evicted from this KV store"};
+inline constexpr MetricDef kKvFetchHits{kCounter, "slimfill_kv_fetch_hits_total",
+                                        "Fetched items that this KV store had"};
+inline constexpr MetricDef kKvFetchMisses{kCounter, "slimfill_kv_fetch_misses_total",
+                                          "Fetched items that this KV store did not have"};
+inline constexpr MetricDef kKvPuts{kCounter, "slimfill_kv_puts_total", "Blocks that this KV store took in"};
+inline constexpr MetricDef kKvPutsRefused{kCounter, "slimfill_kv_puts_refused_total",
+                                          "Blocks that this KV store had no room for"};
+inline constexpr MetricDef kKvCorruptBlocks{kCounter, "slimfill_kv_corrupt_blocks_total",
+                                            "Blocks dropped because their checksum did not hold"};
 
 // Process and build.
 inline constexpr MetricDef kBuildInfo{kGauge, "slimfill_build_info", "1, with the version", {"version"}};

@@ -14,3 +14,26 @@ as_root() {
   elif command -v sudo >/dev/null; then sudo "$@"
   else die "root rights are needed to install packages: run as root or install sudo"; fi
 }
+
+# build PRESET [TARGET...]: configures and builds; ninja shows how far it is.
+build() {
+  local preset=$1; shift
+  step "building ($preset)"
+  mkdir -p "$SLIMFILL_HOME"
+  cmake --preset "$preset" >"$SLIMFILL_HOME/configure-$preset.log" 2>&1 ||
+    { tail -n 30 "$SLIMFILL_HOME/configure-$preset.log" >&2; die "configuring failed"; }
+  NINJA_STATUS="[%f/%t, %es] " cmake --build --preset "$preset" ${*:+--target "$@"} || die "the build failed"
+}
+
+# wait_for_line FILE PATTERN PID SECONDS: prints the first match; fails when the process ends or time is up.
+wait_for_line() {
+  local file=$1 pattern=$2 pid=$3 left=$(($4 * 10)) match
+  while [ "$left" -gt 0 ]; do
+    match=$(grep -oEm1 "$pattern" "$file" 2>/dev/null) && { echo "$match"; return 0; }
+    kill -0 "$pid" 2>/dev/null || { tail -n 5 "$file" >&2; return 1; }
+    sleep 0.1
+    left=$((left - 1))
+  done
+  tail -n 5 "$file" >&2
+  return 1
+}

@@ -2,7 +2,9 @@
 
 #include <cmath>
 #include <filesystem>
-#include <limits>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
@@ -111,6 +113,13 @@ absl::Status CheckNoVariant(const GgufFile& file, const KeyReader& keys) {
       return keys.Invalid("key \"", keys.Full("rope.scaling.type"), "\" is \"",
                           absl::CHexEscape(type.substr(0, kMaxNameBytes)),
                           "\": only unscaled positions and Llama 3.1's frequency divisors are supported");
+    }
+  }
+  // Older files scale positions by these, without naming a type.
+  for (const char* key : {"rope.scaling.factor", "rope.scale_linear"}) {
+    SLIMFILL_ASSIGN_OR_RETURN(const float factor, keys.PositiveFloatOr(key, 1.0f));
+    if (factor != 1.0f) {
+      return keys.Invalid("key \"", keys.Full(key), "\" is ", factor, ": scaled positions are not supported");
     }
   }
   return absl::OkStatus();

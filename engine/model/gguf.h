@@ -62,7 +62,9 @@ struct GgufLimits {
   uint64_t max_alignment = 65536;
 };
 
-// Immutable after Open; safe to read from any thread. Tensors point into the mapping, which lives as long as the file.
+// Immutable after Open; safe to read from any thread. Tensors point into the mapping, which lives as long as this
+// object; the file must not be truncated meanwhile (replace models by renaming): reading past its new end would be
+// SIGBUS.
 class GgufFile {
  public:
   // NOT_FOUND, PERMISSION_DENIED, or INVALID_ARGUMENT with the file name, the offending key or tensor, and what is

@@ -31,7 +31,7 @@ class WeightMatrix {
   const std::vector<Part>& parts() const { return parts_; }
   // REQUIRES: 0 <= row < rows(), dst.size() == cols().
   void ReadRow(int64_t row, absl::Span<float> dst) const;
-  // The largest-precision type among the parts, for information.
+  // The first part's type, for information: the parts of a mixed file may differ.
   GgmlType type() const { return parts_.front().tensor->type; }
 
  private:

@@ -12,15 +12,17 @@
 
 namespace slimfill::engine {
 
+// The order is that of HF's logits processors (penalties before temperature as everywhere): repetition, frequency and
+// presence penalty, temperature, top-k, top-p, min-p. Each filter sees the distribution that the one before left.
 struct SamplingParams {
   int32_t max_tokens = 256;
-  float temperature = 0;  // 0: greedy
-  float top_p = 1;
-  int32_t top_k = 0;  // 0: off
-  float min_p = 0;
+  float temperature = 0;         // 0: greedy, of the penalized logits
+  float top_p = 1;               // keeps the fewest most likely tokens whose probabilities sum to at least this
+  int32_t top_k = 0;             // 0: off
+  float min_p = 0;               // keeps tokens of at least this times the probability of the most likely one
   float repetition_penalty = 1;  // divides positive, multiplies negative logits of tokens seen in prompt or output
-  float presence_penalty = 0;    // of generated tokens
-  float frequency_penalty = 0;
+  float presence_penalty = 0;    // subtracted from logits of generated tokens
+  float frequency_penalty = 0;   // the same, times the token's count
   uint64_t seed = 0;
   std::vector<std::string> stop;        // output ends before the first of these
   std::vector<TokenId> stop_token_ids;  // beside the model's own
@@ -29,7 +31,8 @@ struct SamplingParams {
 };
 
 // INVALID_ARGUMENT naming field, value and allowed range: NaN, infinities, negatives, out of range, empty stop strings,
-// more than 16 stop strings or 256 bytes each. `vocab` bounds stop_token_ids.
+// more than 16 stop strings or 256 bytes each, stop strings that are not UTF-8, more than 64 stop tokens. `vocab`
+// bounds top_k and stop_token_ids.
 absl::Status Validate(const SamplingParams& params, int vocab);
 
 struct TokenLogprob {
@@ -43,14 +46,16 @@ struct SampledToken {
   std::vector<TokenLogprob> top;  // params.logprobs entries, most likely first
 };
 
-// One request's sampler: its penalties' counts and its random generator. Deterministic for a seed, whatever else runs.
-// Ties go to the lower id. Not thread safe.
+// One request's sampler: its penalties' counts and its random generator. Deterministic for a seed, whatever else runs:
+// std::mt19937_64, whose numbers the standard defines, one of them for each token that is not chosen greedily, its
+// upper 53 bits as a fraction of the kept tokens' mass in order of their ids. Ties go to the lower id. Not thread safe.
 class Sampler {
  public:
-  // `prompt` is read for the repetition penalty only.
+  // `params` are valid. `prompt` is read for the repetition penalty only.
   Sampler(const SamplingParams& params, absl::Span<const TokenId> prompt, int vocab);
   ~Sampler();
-  // Logits [vocab] may be overwritten. NaN logits are treated as -infinity; if none is finite the result is INTERNAL.
+  // Logits [vocab] may be overwritten. One that is not finite is never chosen; if none is finite the result is
+  // INTERNAL.
   absl::StatusOr<SampledToken> Sample(absl::Span<float> logits);
 
  private:

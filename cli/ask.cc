@@ -1,0 +1,142 @@
+#include <unistd.h>
+
+#include <cstdio>
+#include <stdexcept>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "cli/commands.h"
+#include "cli/document.h"
+#include "cli/progress.h"
+#include "cli/summary.h"
+
+namespace slimfill::cli {
+namespace {
+
+v1::PruningParams ParsePruning(const std::string& text) {
+  v1::PruningParams pruning;
+  if (text == "auto") {
+    pruning.set_mode(v1::PRUNING_MODE_AUTO);
+    return pruning;
+  }
+  if (text == "off") {
+    pruning.set_mode(v1::PRUNING_MODE_OFF);
+    return pruning;
+  }
+  absl::string_view ratios = text;
+  pruning.set_mode(v1::PRUNING_MODE_CUSTOM);
+  bool good = absl::ConsumePrefix(&ratios, "keep=");
+  for (absl::string_view piece : absl::StrSplit(ratios, ',')) {
+    float ratio = 0;
+    good = good && absl::SimpleAtof(piece, &ratio);
+    pruning.add_keep_ratio(ratio);
+  }
+  if (!good) throw std::runtime_error("--pruning '" + text + "': use auto, off or keep=RATIO such as keep=0.25");
+  return pruning;
+}
+
+v1::GenerateRequest BuildRequest(const AskOptions& options) {
+  std::vector<std::string> files = options.files;
+  if (files.empty() && isatty(STDIN_FILENO) == 0) files.push_back("-");
+  std::vector<Document> documents = ReadDocuments(files);
+  std::erase_if(documents, [](const Document& document) { return document.text.empty(); });
+
+  v1::GenerateRequest request;
+  if (!options.system.empty()) {
+    v1::ChatMessage& message = *request.mutable_chat()->add_messages();
+    message.set_role("system");
+    message.set_content(options.system);
+  }
+  v1::ChatMessage& message = *request.mutable_chat()->add_messages();
+  message.set_role("user");
+  message.set_content(BuildPrompt(documents, options.question, options.question_first));
+  v1::SamplingParams& sampling = *request.mutable_sampling();
+  sampling.set_max_tokens(options.max_tokens);
+  if (options.temperature.has_value()) sampling.set_temperature(*options.temperature);
+  if (options.top_p.has_value()) sampling.set_top_p(*options.top_p);
+  if (options.seed.has_value()) sampling.set_seed(*options.seed);
+  *request.mutable_pruning() = ParsePruning(options.pruning);
+  request.set_no_store(options.no_store);
+  return request;
+}
+
+// The answer as it comes in.
+class Answer {
+ public:
+  explicit Answer(bool json) : json_(json), progress_(stderr, !json && isatty(STDERR_FILENO) != 0) {}
+
+  void Handle(const v1::GenerateResponse& event) {
+    switch (event.event_case()) {
+      case v1::GenerateResponse::kAdmitted:
+        if (!json_) progress_.Show(event.admitted());
+        break;
+      case v1::GenerateResponse::kProgress:
+        if (!json_) progress_.Show(event.progress());
+        break;
+      case v1::GenerateResponse::kToken:
+        AddText(event.token().text());
+        break;
+      case v1::GenerateResponse::kFinished:
+        finished_ = event.finished();
+        break;
+      case v1::GenerateResponse::EVENT_NOT_SET:  // an event of a newer server
+        break;
+    }
+  }
+
+  // After the last event.
+  void Print() {
+    progress_.Clear();
+    if (json_) {
+      std::printf("%s\n", SummaryJson(text_, finished_).dump().c_str());
+    } else {
+      EndLine();
+      std::fputs(("\n" + SummaryText(finished_)).c_str(), stderr);
+    }
+  }
+
+  // An answer that broke off must not look like a whole one.
+  void BreakOff() {
+    progress_.Clear();
+    if (!json_ && !text_.empty()) EndLine();
+  }
+
+ private:
+  void AddText(const std::string& text) {
+    progress_.Clear();
+    text_ += text;
+    if (json_) return;
+    std::fputs(text.c_str(), stdout);
+    std::fflush(stdout);
+  }
+  void EndLine() const {
+    if (text_.empty() || text_.back() != '\n') std::fputs("\n", stdout);
+    std::fflush(stdout);
+  }
+
+  const bool json_;
+  ProgressBar progress_;
+  std::string text_;
+  v1::Finished finished_;
+};
+
+}  // namespace
+
+int Ask(Client& client, const AskOptions& options) {
+  const v1::GenerateRequest request = BuildRequest(options);
+  const auto context = client.NewContext();
+  const auto stream = client.stub().Generate(context.get(), request);
+  Answer answer(options.json);
+  v1::GenerateResponse event;
+  while (stream->Read(&event)) answer.Handle(event);
+  const grpc::Status status = stream->Finish();
+  if (!status.ok()) {
+    answer.BreakOff();
+    return Report(Explain(status, client.connection()), options.json);
+  }
+  answer.Print();
+  return kOk;
+}
+
+}  // namespace slimfill::cli

@@ -1,0 +1,158 @@
+#include "engine/block_scorer.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/status.h"
+#include "engine/unit_keys.h"
+
+namespace slimfill::engine {
+
+void QueryWindow::Capture(int layer, ConstMatrix q, absl::Span<const int32_t> positions, Backend& backend) {
+  const auto first = std::lower_bound(positions.begin(), positions.end(), tokens_.first);
+  const auto end = std::lower_bound(positions.begin(), positions.end(), tokens_.second);
+  if (first == end) return;
+  Rows& rows = rows_[layer];
+  rows.positions.insert(rows.positions.end(), first, end);
+  const size_t old_size = rows.q.size();
+  rows.q.resize(old_size + (end - first) * q.cols);
+  backend.ReadRows(q.Rows(first - positions.begin(), end - first), absl::MakeSpan(rows.q).subspan(old_size));
+}
+
+QueryWindow::Rows QueryWindow::Last(int layer, int64_t count, int64_t row_floats) const {
+  const auto found = rows_.find(layer);
+  if (found == rows_.end()) return {};
+  const Rows& all = found->second;
+  const int64_t skip = std::max<int64_t>(0, static_cast<int64_t>(all.positions.size()) - count);
+  return {{all.positions.begin() + skip, all.positions.end()}, {all.q.begin() + skip * row_floats, all.q.end()}};
+}
+
+std::vector<int32_t> BlockIds(KvLayerView view) {
+  std::vector<int32_t> ids;
+  ids.reserve(view.size());
+  for (const KvBlock& entry : view) ids.push_back(entry.block);
+  return ids;
+}
+
+BlockScores BlockScorer::Score(const Input& input) const {
+  BlockScores result;
+  switch (input.stage.score) {
+    case ScoreKind::kHeads:
+      result.scores = HeadScores(input, result);
+      break;
+    case ScoreKind::kAttention:
+      result.scores = AttentionScores(input);
+      break;
+    case ScoreKind::kPaper:
+      result.scores = PaperScores(input);
+      break;
+    case ScoreKind::kPrevious:
+      result.scores = CarryScores(input.earlier_candidates, input.earlier_scores, input.candidates);
+      break;
+  }
+  NormalizeScores(input.candidates, input.forced, absl::MakeSpan(result.scores));
+  // Attention mass is erratic from layer to layer: what an earlier pruning saw still counts.
+  if (input.stage.score == ScoreKind::kAttention && !input.earlier_scores.empty()) {
+    MaxInto(CarryScores(input.earlier_candidates, input.earlier_scores, input.candidates),
+            absl::MakeSpan(result.scores));
+  }
+  return result;
+}
+
+// The asking tokens' queries; for a question before its document, as if they were asked at the prompt's end.
+QueryWindow::Rows BlockScorer::Queries(const Input& input, int layer, int64_t count) const {
+  QueryWindow::Rows rows = input.window.Last(layer, count, model_.shape().q_cols());
+  if (!input.question.before_document) return rows;
+  const int64_t offset = input.prompt_tokens - input.window.tokens().second;
+  RotateQueries(model_.CosSinRow(offset), model_.shape().head_dim, absl::MakeSpan(rows.q));
+  for (int32_t& position : rows.positions) position += static_cast<int32_t>(offset);
+  return rows;
+}
+
+std::vector<float> BlockScorer::UnitMass(const Input& input, int layer, const std::vector<int>& heads, int64_t window,
+                                         int unit_tokens) const {
+  const KvLayerView view = input.kv[layer].view();
+  const QueryWindow::Rows rows = Queries(input, layer, window);
+  std::vector<uint8_t> excluded;
+  if (input.question.before_document) {
+    // Only the document competes: the sink and the question's own copy would take most of the mass.
+    const int64_t question_end = BlockCount(input.question.tokens.second);
+    const int64_t tail_begin = BlockCount(input.prompt_tokens) - plan_.budgeted_local_blocks;
+    for (const KvBlock& entry : view) {
+      excluded.push_back(entry.block < plan_.sink_blocks || entry.block < question_end || entry.block >= tail_begin);
+    }
+  }
+  std::vector<float> mass(heads.size() * view.size() * (kBlockTokens / unit_tokens));
+  MassQuery query;
+  query.q = rows.q;
+  query.positions = rows.positions;
+  query.heads = heads;
+  query.excluded = excluded;
+  query.end_position = static_cast<int32_t>(input.prompt_tokens);
+  query.unit_tokens = unit_tokens;
+  backend_.AttentionMass(query, model_.shape(), view, absl::MakeSpan(mass));
+  return mass;
+}
+
+// Calibrated retrieval heads: each head's dilated block scores, divided by its own best when there are several, then
+// the largest over heads.
+std::vector<float> BlockScorer::HeadScores(const Input& input, BlockScores& result) const {
+  std::map<int, std::vector<int>> heads_by_layer;
+  for (const LayerHead& head : input.stage.heads) heads_by_layer[head.layer].push_back(head.head);
+  std::vector<float> scores(input.candidates.size(), 0.0f);
+  result.peak = 0;
+  for (const auto& [layer, heads] : heads_by_layer) {
+    const std::vector<int32_t> blocks = BlockIds(input.kv[layer].view());
+    const std::vector<float> mass = UnitMass(input, layer, heads, plan_.query_window, kUnitTokens);
+    const size_t units = blocks.size() * (kBlockTokens / kUnitTokens);
+    for (size_t i = 0; i < heads.size(); ++i) {
+      const absl::Span<const float> head_mass = absl::MakeConstSpan(mass).subspan(i * units, units);
+      const std::vector<float> dilated =
+          DilatedBlockScores(head_mass, blocks, plan_.dilate_forward_units, plan_.dilate_backward_units);
+      std::vector<float> head_scores = CarryScores(blocks, dilated, input.candidates);
+      if (input.stage.heads.size() > 1) {
+        NormalizeScores(input.candidates, input.forced, absl::MakeSpan(head_scores));
+      }
+      MaxInto(head_scores, absl::MakeSpan(scores));
+      result.peak = std::max(result.peak, PeakMass(head_mass, blocks, input.forced));
+    }
+  }
+  result.entropy = NormalizedEntropy(scores, input.candidates, input.forced);
+  return scores;
+}
+
+// No calibration needed: block mass, the largest over heads and queries, averaged over the last layers of the stage.
+std::vector<float> BlockScorer::AttentionScores(const Input& input) const {
+  const int last = input.stage.prune_layer;
+  const int first = std::max(input.first_layer, last - plan_.attention_layers + 1);
+  std::vector<int> heads(model_.shape().heads);
+  for (size_t i = 0; i < heads.size(); ++i) heads[i] = static_cast<int>(i);
+  std::vector<float> scores(input.candidates.size(), 0.0f);
+  for (int layer = first; layer <= last; ++layer) {
+    const std::vector<int32_t> blocks = BlockIds(input.kv[layer].view());
+    const std::vector<float> mass = UnitMass(input, layer, heads, plan_.attention_window, kBlockTokens);
+    std::vector<float> best(blocks.size(), 0.0f);
+    for (size_t h = 0; h < heads.size(); ++h) {
+      MaxInto(absl::MakeConstSpan(mass).subspan(h * blocks.size(), blocks.size()), absl::MakeSpan(best));
+    }
+    const std::vector<float> layer_scores = CarryScores(blocks, best, input.candidates);
+    for (size_t i = 0; i < scores.size(); ++i) scores[i] += layer_scores[i] / static_cast<float>(last - first + 1);
+  }
+  return scores;
+}
+
+// SlimInfer's score: see unit_keys.h.
+std::vector<float> BlockScorer::PaperScores(const Input& input) const {
+  const int layer = input.stage.prune_layer;
+  const AttentionShape& shape = model_.shape();
+  const KvLayerView view = input.kv[layer].view();
+  const std::vector<int32_t> blocks = BlockIds(view);
+  const QueryWindow::Rows rows = Queries(input, layer, plan_.paper_window);
+  std::vector<float> mean(shape.q_cols(), 0.0f);
+  for (size_t i = 0; i < rows.q.size(); ++i)
+    mean[i % mean.size()] += rows.q[i] / static_cast<float>(rows.positions.size());
+  UnitKeys units(blocks, static_cast<int32_t>(input.prompt_tokens), shape, view, backend_);
+  return CarryScores(blocks, units.PaperScores(mean, plan_.paper_absolute), input.candidates);
+}
+
+}  // namespace slimfill::engine

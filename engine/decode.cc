@@ -1,0 +1,176 @@
+#include "engine/decode.h"
+
+#include <algorithm>
+#include <chrono>
+#include <numeric>
+
+#include "base/metric_names.h"
+#include "base/status.h"
+
+namespace slimfill::engine {
+namespace {
+
+// A block that is not there by then leaves the active set as it is.
+constexpr absl::Duration kSwapWait = absl::Milliseconds(50);
+
+}  // namespace
+
+absl::StatusOr<TokenEvent> Decode::Sample(PrunedSequence& sequence, absl::Span<float> logits) {
+  SLIMFILL_ASSIGN_OR_RETURN(SampledToken sampled, sequence.sampler.Sample(logits));
+  OutputStream::Piece piece = sequence.output.Push(sampled.token);
+  TokenEvent event;
+  event.token = sampled.token;
+  event.text = std::move(piece.text);
+  event.finish = piece.finish;
+  if (sequence.request.sampling.logprobs >= 0) event.logprob = sampled.logprob;
+  event.top_logprobs = std::move(sampled.top);
+  sequence.position = sequence.prompt_tokens + sequence.output.tokens() - 1;
+  sequence.last_token = sampled.token;
+  if (event.finish == FinishReason::kNone && sequence.position + 1 >= p_.max_context) {
+    event.finish = FinishReason::kContextFull;
+    event.text += sequence.output.Flush();
+  }
+  return event;
+}
+
+std::vector<absl::StatusOr<TokenEvent>> Decode::Step(absl::Span<PrunedSequence* const> sequences) {
+  const int64_t n = static_cast<int64_t>(sequences.size()), vocab = p_.model.config().vocab;
+  const int64_t hidden_cols = p_.model.config().hidden;
+  std::vector<absl::StatusOr<TokenEvent>> results;
+  const auto fail_all = [&](const absl::Status& status) {
+    results.assign(sequences.size(), status);
+    return results;
+  };
+  if (hidden_ == nullptr) {
+    auto hidden = p_.backend.Allocate(p_.forward.max_rows() * hidden_cols * DTypeBytes(DType::kF32));
+    if (!hidden.ok()) return fail_all(hidden.status());
+    hidden_ = *std::move(hidden);
+  }
+  std::vector<TokenId> tokens;
+  std::vector<int32_t> positions;
+  for (const PrunedSequence* sequence : sequences) {
+    tokens.push_back(sequence->last_token);
+    positions.push_back(static_cast<int32_t>(sequence->position));
+  }
+  const Matrix hidden = hidden_->As(DType::kF32, n, hidden_cols);
+  p_.forward.Embed(tokens, hidden);
+  if (absl::Status status = RunLayers(sequences, positions, hidden); !status.ok()) return fail_all(status);
+  logits_.resize(n * vocab);
+  if (absl::Status status = p_.forward.Logits(hidden, absl::MakeSpan(logits_)); !status.ok()) return fail_all(status);
+  for (int64_t i = 0; i < n; ++i) {
+    ++sequences[i]->decode.steps;
+    results.push_back(Sample(*sequences[i], absl::MakeSpan(logits_).subspan(i * vocab, vocab)));
+  }
+  return results;
+}
+
+absl::Status Decode::RunLayers(absl::Span<PrunedSequence* const> sequences, absl::Span<const int32_t> positions,
+                               Matrix hidden) {
+  const int64_t q_cols = p_.model.shape().q_cols();
+  std::vector<KvLayerView> views(sequences.size());
+  for (int layer = 0; layer < p_.model.config().layers; ++layer) {
+    bool any_swap = false;
+    for (size_t i = 0; i < sequences.size(); ++i) {
+      PrunedSequence& sequence = *sequences[i];
+      SLIMFILL_RETURN_IF_ERROR(sequence.kv[layer].Append(positions[i] / kBlockTokens));
+      if (const auto swap = sequence.swaps.find(layer); swap != sequence.swaps.end()) {
+        FinishSwap(sequence, layer, swap->second);
+        any_swap = true;
+      }
+      views[i] = sequence.kv[layer].view();
+    }
+    const QueryTap tap = [&](int tapped_layer, ConstMatrix q) {
+      for (size_t i = 0; i < sequences.size(); ++i) {
+        const auto swap = sequences[i]->swaps.find(tapped_layer);
+        if (swap == sequences[i]->swaps.end()) continue;
+        std::vector<float> row(q_cols);
+        p_.backend.ReadRows(q.Rows(static_cast<int64_t>(i), 1), absl::MakeSpan(row));
+        BeginSwap(*sequences[i], tapped_layer, swap->second, std::move(row));
+      }
+    };
+    p_.forward.DecodeAttention(layer, positions, views, any_swap ? tap : QueryTap(), hidden);
+    p_.forward.Ffn(layer, hidden);
+  }
+  return absl::OkStatus();
+}
+
+void Decode::FinishSwap(PrunedSequence& sequence, int layer, SwapState& swap) {
+  if (swap.fetch == nullptr) return;
+  const auto begin = std::chrono::steady_clock::now();
+  const PendingFetch::State state = swap.fetch->Wait(absl::Now() + kSwapWait);
+  const double stall = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  sequence.decode.stall_seconds += stall;
+  p_.metrics.Observe(metric::kKvStallSeconds, stall);
+  for (size_t i = 0; i < swap.wanted.size(); ++i) {
+    const bool arrived = state == PendingFetch::State::kReady && !swap.fetch->values()[i].empty();
+    if (arrived) {
+      sequence.kv[layer].Exchange(swap.leaving[i], swap.wanted[i], swap.fetch->values()[i], p_.backend);
+      ++sequence.decode.swaps;
+    } else {
+      ++sequence.decode.missed_swaps;
+    }
+    p_.metrics.Add(metric::kKvSwaps, {arrived ? "done" : "missed"});
+  }
+  swap.fetch = nullptr;
+}
+
+// Block scores by the mean of the newest tokens' queries, on mean keys: pages that are not held score too.
+std::vector<float> Decode::SwapScores(const SwapState& swap) const {
+  const AttentionShape& shape = p_.model.shape();
+  const UnitKeys& units = *swap.unit_keys;
+  std::vector<float> q(shape.q_cols(), 0.0f);
+  for (const std::vector<float>& row : swap.recent_q) {
+    for (size_t i = 0; i < q.size(); ++i) q[i] += row[i] / static_cast<float>(swap.recent_q.size());
+  }
+  if (swap.stage.score == ScoreKind::kPaper) return units.PaperScores(q, p_.plan->paper_absolute);
+  std::vector<int> heads;
+  for (const LayerHead& head : swap.stage.heads) {
+    if (head.layer == swap.stage.prune_layer) heads.push_back(head.head);
+  }
+  if (heads.empty()) {
+    heads.resize(shape.heads);
+    std::iota(heads.begin(), heads.end(), 0);
+  }
+  const std::vector<float> mass = units.EstimatedMass(q, heads);
+  const size_t per_head = mass.size() / heads.size();
+  std::vector<float> scores(units.blocks().size(), 0.0f);
+  for (size_t h = 0; h < heads.size(); ++h) {
+    std::vector<float> dilated =
+        DilatedBlockScores(absl::MakeConstSpan(mass).subspan(h * per_head, per_head), units.blocks(),
+                           p_.plan->dilate_forward_units, p_.plan->dilate_backward_units);
+    NormalizeScores(units.blocks(), swap.forced, absl::MakeSpan(dilated));
+    MaxInto(dilated, absl::MakeSpan(scores));
+  }
+  return scores;
+}
+
+void Decode::BeginSwap(PrunedSequence& sequence, int layer, SwapState& swap, std::vector<float> q) {
+  swap.recent_q.push_back(std::move(q));
+  if (static_cast<int>(swap.recent_q.size()) > p_.plan->paper_window) swap.recent_q.erase(swap.recent_q.begin());
+
+  const std::vector<int32_t>& known = swap.unit_keys->blocks();
+  std::vector<int32_t> active;
+  for (const KvBlock& entry : sequence.kv[layer].view()) {
+    if (std::binary_search(known.begin(), known.end(), entry.block)) active.push_back(entry.block);
+  }
+  if (active.empty()) return;
+  const std::vector<float> scores = SwapScores(swap);
+  const std::vector<int32_t> candidate = SelectBlocks(known, scores, swap.forced, static_cast<int64_t>(active.size()));
+  std::vector<int32_t> wanted, leaving;
+  std::set_difference(candidate.begin(), candidate.end(), active.begin(), active.end(), std::back_inserter(wanted));
+  std::set_difference(active.begin(), active.end(), candidate.begin(), candidate.end(), std::back_inserter(leaving));
+  const double overlap = 1.0 - static_cast<double>(wanted.size()) / static_cast<double>(active.size());
+  if (overlap >= p_.plan->swap_overlap) return;
+
+  const auto score = [&](int32_t block) {
+    return scores[std::lower_bound(known.begin(), known.end(), block) - known.begin()];
+  };
+  std::sort(wanted.begin(), wanted.end(), [&](int32_t a, int32_t b) { return score(a) > score(b); });
+  std::sort(leaving.begin(), leaving.end(), [&](int32_t a, int32_t b) { return score(a) < score(b); });
+  swap.fetch =
+      sequence.streamer->FetchPrivate(sequence.private_area, layer, wanted, p_.backend.KvPageBytes(p_.model.shape()));
+  swap.wanted = std::move(wanted);
+  swap.leaving = std::move(leaving);
+}
+
+}  // namespace slimfill::engine

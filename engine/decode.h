@@ -1,0 +1,48 @@
+// Decode: one token for each of several sequences, batched; at prune layers the active KV follows the question.
+#pragma once
+
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "base/metrics.h"
+#include "engine/model/forward.h"
+#include "engine/prune/plan.h"
+#include "engine/sequence.h"
+
+namespace slimfill::engine {
+
+// Borrows everything; engine thread only.
+class Decode {
+ public:
+  struct Parts {
+    const Model& model;
+    Backend& backend;
+    Forward& forward;
+    const PrunePlan* plan;  // null: no swaps
+    Metrics& metrics;
+    int64_t max_context;
+  };
+  explicit Decode(const Parts& parts) : p_(parts) {}
+
+  // Samples from `logits` [vocab] (overwritten) and moves the sequence on by that token.
+  absl::StatusOr<TokenEvent> Sample(PrunedSequence& sequence, absl::Span<float> logits);
+
+  // Feeds each sequence's last token and samples the next. REQUIRES: at most forward.max_rows() sequences.
+  std::vector<absl::StatusOr<TokenEvent>> Step(absl::Span<PrunedSequence* const> sequences);
+
+ private:
+  absl::Status RunLayers(absl::Span<PrunedSequence* const> sequences, absl::Span<const int32_t> positions,
+                         Matrix hidden);
+  // Applies the exchange that the step before asked for.
+  void FinishSwap(PrunedSequence& sequence, int layer, SwapState& swap);
+  // Scores the layer's blocks by the newest queries and asks for blocks that should be active and are not.
+  void BeginSwap(PrunedSequence& sequence, int layer, SwapState& swap, std::vector<float> q);
+  std::vector<float> SwapScores(const SwapState& swap) const;
+
+  const Parts p_;
+  std::unique_ptr<Buffer> hidden_;
+  std::vector<float> logits_;
+};
+
+}  // namespace slimfill::engine

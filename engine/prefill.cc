@@ -1,0 +1,281 @@
+#include "engine/prefill.h"
+
+#include <algorithm>
+#include <chrono>
+#include <numeric>
+
+#include "base/status.h"
+
+namespace slimfill::engine {
+namespace {
+
+// Why a request pruned less than its plan says.
+constexpr char kFallbackEntropy[] = "entropy";     // nothing in particular is looked up: dense
+constexpr char kFallbackLowPeak[] = "low_peak";    // not sure where it is: first pruning put off
+constexpr char kFallbackShort[] = "short_prompt";  // the budgets keep every block anyway
+
+constexpr int64_t kMaxWindowTokens = 64;
+
+}  // namespace
+
+absl::Status Prefill::Begin(PrunedSequence& sequence, absl::Duration load_budget) {
+  const ModelConfig& config = p_.model.config();
+  sequence.streamer = &p_.streamer;
+  sequence.question = FindQuestion(sequence.request.prompt, sequence.request.pruning.query_span,
+                                   sequence.request.last_user_content, p_.tokenizer);
+  sequence.positions.resize(sequence.prompt_tokens);
+  std::iota(sequence.positions.begin(), sequence.positions.end(), 0);
+  sequence.blocks.resize(BlockCount(sequence.prompt_tokens));
+  std::iota(sequence.blocks.begin(), sequence.blocks.end(), 0);
+  sequence.report.prompt_tokens = sequence.prompt_tokens;
+  sequence.window.emplace(WindowTokens(sequence));
+
+  // Whole blocks, so that stored residual blocks fit; freed at the end of prefill.
+  const int64_t rows = BlockCount(sequence.prompt_tokens) * kBlockTokens;
+  SLIMFILL_ASSIGN_OR_RETURN(sequence.hidden_buffer,
+                            p_.backend.Allocate(rows * config.hidden * DTypeBytes(DType::kF32)));
+  PlanStages(sequence);
+  if (p_.prefix_cache != nullptr && !sequence.request.no_store && sequence.stages.size() > 1) {
+    sequence.prefix_keys = p_.prefix_cache->Keys(sequence.request.prompt, sequence.request.tenant_salt);
+    const int stage1_layers = sequence.stages[0].last_layer + 1;
+    const int64_t loaded =
+        p_.prefix_cache->Load(sequence.prefix_keys, ReusableBlocks(sequence), load_budget,
+                              absl::MakeSpan(sequence.kv).first(stage1_layers), HiddenRows(sequence, 0, rows));
+    sequence.next_row = loaded * kBlockTokens;
+    sequence.report.cached_tokens = sequence.next_row;
+  }
+  UpdateWorkTotal(sequence);
+  return absl::OkStatus();
+}
+
+// The queries that score: of the question's last tokens; when it comes last, of everything up to the prompt's end (the
+// template's closing tokens ask too).
+TokenRange Prefill::WindowTokens(const PrunedSequence& sequence) const {
+  const int64_t n = sequence.prompt_tokens;
+  const TokenRange& question = sequence.question.tokens;
+  const int64_t end = sequence.question.before_document ? question.second : n;
+  return {std::max({int64_t{0}, end - kMaxWindowTokens, question.first}), end};
+}
+
+// Blocks before the first token whose queries are needed again, and at least the last token must run.
+int64_t Prefill::ReusableBlocks(const PrunedSequence& sequence) const {
+  const int64_t first_needed = std::min(sequence.window->tokens().first, sequence.prompt_tokens - 1);
+  return first_needed / kBlockTokens;
+}
+
+void Prefill::PlanStages(PrunedSequence& sequence) {
+  const PruningRequest& pruning = sequence.request.pruning;
+  if (p_.plan == nullptr || pruning.mode == PruningMode::kOff) return PlanDense(sequence);
+  sequence.forced = ForcedBlocks(*p_.plan, sequence.prompt_tokens, sequence.question);
+  const int64_t blocks = static_cast<int64_t>(sequence.blocks.size());
+  std::vector<int64_t> keep_blocks;
+  bool keeps_all = true;
+  for (size_t i = 0; i < p_.plan->stages.size(); ++i) {
+    double ratio = 0;
+    if (pruning.mode == PruningMode::kCustom) {
+      ratio = pruning.keep_ratio.size() == 1 ? pruning.keep_ratio[0] : pruning.keep_ratio[i];
+    }
+    keep_blocks.push_back(BlocksToKeep(*p_.plan, p_.plan->stages[i], ratio, sequence.prompt_tokens, sequence.forced));
+    keeps_all &= keep_blocks.back() >= blocks;
+  }
+  if (keeps_all) {
+    sequence.report.fallbacks.push_back(kFallbackShort);
+    return PlanDense(sequence);
+  }
+  sequence.stages = PrunedStages(*p_.plan, keep_blocks, p_.model.config().layers);
+}
+
+void Prefill::PlanDense(PrunedSequence& sequence) {
+  const int split = p_.plan == nullptr ? -1 : p_.plan->stages.front().prune_layer;
+  sequence.stages = DenseStages(split, p_.model.config().layers);
+}
+
+void Prefill::UpdateWorkTotal(PrunedSequence& sequence) {
+  const std::vector<Stage> left(sequence.stages.begin() + sequence.stage, sequence.stages.end());
+  const int64_t rows = static_cast<int64_t>(sequence.positions.size());
+  const PrefillWork work = StagesWork(left, p_.model.config(), rows, p_.chunk_tokens, sequence.next_row);
+  sequence.work_total_flops = sequence.work_done_flops + Flops(work, p_.model.config());
+}
+
+Matrix Prefill::HiddenRows(PrunedSequence& sequence, int64_t first, int64_t count) const {
+  const int64_t hidden = p_.model.config().hidden;
+  const int64_t rows = sequence.hidden_buffer->bytes() / (hidden * DTypeBytes(DType::kF32));
+  return sequence.hidden_buffer->As(DType::kF32, rows, hidden).Rows(first, count);
+}
+
+absl::StatusOr<bool> Prefill::RunChunk(PrunedSequence& sequence, PrefillWork& work, std::vector<float>& logits) {
+  const auto begin = std::chrono::steady_clock::now();
+  const ModelConfig& config = p_.model.config();
+  const Stage stage = sequence.stages[sequence.stage];  // a copy: a fallback replaces the stages
+  const int64_t rows = static_cast<int64_t>(sequence.positions.size());
+  const int64_t first = sequence.next_row, end = std::min(first + p_.chunk_tokens, rows);
+  if (sequence.report.stages.size() == sequence.stage) {
+    sequence.report.stages.push_back({.last_layer = stage.last_layer, .tokens_in = rows, .tokens_kept = rows});
+  }
+  StageReport& stage_report = sequence.report.stages[sequence.stage];
+  if (first < end) {
+    work = ChunkWork(stage, config, first, end);
+    SLIMFILL_RETURN_IF_ERROR(RunLayers(sequence, stage, first, end));
+    if (sequence.stage == 0 && !stage.final) StorePrefix(sequence, first, end);
+    sequence.next_row = end;
+    sequence.report.work += work;
+    sequence.work_done_flops += Flops(work, config);
+  }
+  bool done = false;
+  if (end == rows) {
+    if (stage.final) {
+      logits.resize(config.vocab);
+      SLIMFILL_RETURN_IF_ERROR(p_.forward.Logits(HiddenRows(sequence, rows - 1, 1), absl::MakeSpan(logits)));
+      sequence.hidden_buffer.reset();
+      done = true;
+    } else {
+      SLIMFILL_RETURN_IF_ERROR(EndStage(sequence));
+      stage_report.tokens_kept = static_cast<int64_t>(sequence.positions.size());
+    }
+  }
+  stage_report.compute_seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  return done;
+}
+
+absl::Status Prefill::RunLayers(PrunedSequence& sequence, const Stage& stage, int64_t first, int64_t end) {
+  const Matrix hidden = HiddenRows(sequence, first, end - first);
+  const absl::Span<const int32_t> positions = absl::MakeConstSpan(sequence.positions).subspan(first, end - first);
+  if (stage.first_layer == 0) {
+    p_.forward.Embed(absl::MakeConstSpan(sequence.request.prompt).subspan(first, end - first), hidden);
+  } else {
+    p_.forward.Ffn(stage.first_layer - 1, hidden);
+  }
+  const int block_begin = positions.front() / kBlockTokens, block_end = positions.back() / kBlockTokens;
+  const QueryTap tap = [&](int layer, ConstMatrix q) { sequence.window->Capture(layer, q, positions, p_.backend); };
+  for (int layer = stage.first_layer; layer <= stage.last_layer; ++layer) {
+    for (const int32_t block : sequence.blocks) {
+      if (block >= block_begin && block <= block_end) SLIMFILL_RETURN_IF_ERROR(sequence.kv[layer].Append(block));
+    }
+    const KvLayerView kv = sequence.kv[layer].view();
+    if (stage.final && layer == stage.last_layer) {
+      // Only the last token's row is needed from here on.
+      const int64_t needed = end == static_cast<int64_t>(sequence.positions.size()) ? 1 : 0;
+      p_.forward.PrefillAttentionTail(layer, positions, kv, tap, hidden.rows - needed, hidden);
+      if (needed > 0) p_.forward.Ffn(layer, hidden.Rows(hidden.rows - 1, 1));
+      break;
+    }
+    p_.forward.PrefillAttention(layer, positions, kv, tap, hidden);
+    if (layer < stage.last_layer) p_.forward.Ffn(layer, hidden);
+  }
+  return absl::OkStatus();
+}
+
+// Full blocks whose last row has just been run.
+void Prefill::StorePrefix(PrunedSequence& sequence, int64_t first, int64_t end) {
+  if (sequence.prefix_keys.empty()) return;
+  const int stage1_layers = sequence.stages[0].last_layer + 1;
+  p_.prefix_cache->Store(sequence.prefix_keys, first / kBlockTokens, end / kBlockTokens,
+                         absl::MakeConstSpan(sequence.kv).first(stage1_layers),
+                         HiddenRows(sequence, 0, BlockCount(sequence.prompt_tokens) * kBlockTokens));
+}
+
+absl::Status Prefill::EndStage(PrunedSequence& sequence) {
+  const Stage stage = sequence.stages[sequence.stage];
+  if (stage.pruning.has_value()) {
+    const BlockScorer scorer(p_.model, p_.backend, *p_.plan);
+    const BlockScores scores = scorer.Score({.stage = *stage.pruning,
+                                             .first_layer = stage.first_layer,
+                                             .kv = sequence.kv,
+                                             .candidates = sequence.blocks,
+                                             .forced = sequence.forced,
+                                             .prompt_tokens = sequence.prompt_tokens,
+                                             .question = sequence.question,
+                                             .window = *sequence.window,
+                                             .earlier_candidates = sequence.earlier_candidates,
+                                             .earlier_scores = sequence.earlier_scores});
+    if (!FallBack(sequence, scores)) Prune(sequence, stage, scores);
+  }
+  ++sequence.stage;
+  sequence.next_row = 0;
+  UpdateWorkTotal(sequence);
+  return absl::OkStatus();
+}
+
+// The safety rules of the first pruning (AUTO): true when it does not take place.
+bool Prefill::FallBack(PrunedSequence& sequence, const BlockScores& scores) {
+  const PrunePlan& plan = *p_.plan;
+  const bool first = sequence.stage == 0 && sequence.report.fallbacks.empty();
+  if (!first || sequence.request.pruning.mode != PruningMode::kAuto) return false;
+  const int next_layer = sequence.stages[0].last_layer + 1;
+  if (scores.entropy > plan.max_entropy) {
+    sequence.report.fallbacks.push_back(kFallbackEntropy);
+    sequence.stages.resize(1);
+    sequence.stages.push_back(
+        {.first_layer = next_layer, .last_layer = p_.model.config().layers - 1, .final = true, .pruning = {}});
+    return true;
+  }
+  if (scores.peak < plan.min_peak && plan.retry.has_value()) {
+    sequence.report.fallbacks.push_back(kFallbackLowPeak);
+    const PlanStage& retry = *plan.retry;
+    std::vector<Stage> stages = {sequence.stages[0]};
+    stages.push_back({.first_layer = next_layer,
+                      .last_layer = retry.prune_layer,
+                      .pruning = retry,
+                      .keep_blocks = BlocksToKeep(plan, retry, 0, sequence.prompt_tokens, sequence.forced)});
+    for (const Stage& stage : sequence.stages) {
+      if (stage.last_layer <= retry.prune_layer) continue;
+      stages.push_back(stage);
+      stages.back().first_layer = stages[stages.size() - 2].last_layer + 1;
+    }
+    sequence.stages = std::move(stages);
+    return true;
+  }
+  return false;
+}
+
+void Prefill::Prune(PrunedSequence& sequence, const Stage& stage, const BlockScores& scores) {
+  const std::vector<int32_t> kept = SelectBlocks(sequence.blocks, scores.scores, sequence.forced, stage.keep_blocks);
+  if (sequence.request.pruning.trace) {
+    sequence.report.trace.push_back({.prune_layer = stage.last_layer,
+                                     .candidate_blocks = sequence.blocks,
+                                     .scores = scores.scores,
+                                     .kept_blocks = kept,
+                                     .forced_blocks = sequence.forced});
+  }
+  sequence.earlier_candidates = sequence.blocks;
+  sequence.earlier_scores = scores.scores;
+  if (kept.size() == sequence.blocks.size()) return;
+  sequence.report.pruned = true;
+  PrepareSwaps(sequence, stage);
+
+  std::vector<int32_t> rows;
+  for (size_t row = 0; row < sequence.positions.size(); ++row) {
+    if (std::binary_search(kept.begin(), kept.end(), sequence.positions[row] / kBlockTokens)) {
+      rows.push_back(static_cast<int32_t>(row));
+    }
+  }
+  const Matrix hidden = HiddenRows(sequence, 0, static_cast<int64_t>(sequence.positions.size()));
+  p_.backend.GatherRows(hidden, rows, hidden.Rows(0, static_cast<int64_t>(rows.size())));
+  for (size_t i = 0; i < rows.size(); ++i) sequence.positions[i] = sequence.positions[rows[i]];
+  sequence.positions.resize(rows.size());
+  sequence.blocks = kept;
+  sequence.kv[stage.last_layer].KeepOnly(kept);
+}
+
+// Before the prune layer's pages go: all of them to the store, and their mean keys to the host, so that decode can
+// bring blocks back. A stage that has no scores of its own at this layer cannot tell which.
+void Prefill::PrepareSwaps(PrunedSequence& sequence, const Stage& stage) {
+  const PlanStage& pruning = *stage.pruning;
+  if (pruning.score == ScoreKind::kPrevious || sequence.request.sampling.max_tokens <= 1) return;
+  if (sequence.private_area == nullptr) sequence.private_area = p_.streamer.OpenPrivate();
+  const int layer = stage.last_layer;
+  const KvLayerView view = sequence.kv[layer].view();
+  const int64_t page_bytes = p_.backend.KvPageBytes(p_.model.shape());
+  for (const KvBlock& entry : view) {
+    std::vector<std::byte> page(page_bytes);
+    p_.backend.ReadPage(entry.page, absl::MakeSpan(page));
+    p_.streamer.PutPrivate(sequence.private_area, layer, entry.block, std::move(page));
+  }
+  SwapState& swap = sequence.swaps[layer];
+  swap.stage = pruning;
+  swap.forced = sequence.forced;
+  swap.unit_keys = std::make_unique<UnitKeys>(BlockIds(view), static_cast<int32_t>(sequence.prompt_tokens),
+                                              p_.model.shape(), view, p_.backend);
+}
+
+}  // namespace slimfill::engine

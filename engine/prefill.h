@@ -1,0 +1,54 @@
+// Prefill of one sequence, chunk by chunk: stage-major, with a pruning between stages.
+#pragma once
+
+#include <cstdint>
+
+#include "absl/status/statusor.h"
+#include "engine/block_scorer.h"
+#include "engine/kv/prefix_cache.h"
+#include "engine/model/forward.h"
+#include "engine/prune/plan.h"
+#include "engine/sequence.h"
+
+namespace slimfill::engine {
+
+// Borrows everything; engine thread only.
+class Prefill {
+ public:
+  struct Parts {
+    const Model& model;
+    Backend& backend;
+    Forward& forward;
+    const PrunePlan* plan;      // null: dense only
+    PrefixCache* prefix_cache;  // null: no reuse
+    KvStreamer& streamer;
+    const Tokenizer& tokenizer;
+    int64_t chunk_tokens;
+  };
+  explicit Prefill(const Parts& parts) : p_(parts) {}
+
+  // Decides stages and budgets, reserves the residual rows and loads a stored prefix within `load_budget`.
+  absl::Status Begin(PrunedSequence& sequence, absl::Duration load_budget);
+
+  // Runs the next chunk. True when the prompt is through: `logits` [vocab] then holds the last token's.
+  absl::StatusOr<bool> RunChunk(PrunedSequence& sequence, PrefillWork& work, std::vector<float>& logits);
+
+ private:
+  void PlanStages(PrunedSequence& sequence);
+  void PlanDense(PrunedSequence& sequence);
+  TokenRange WindowTokens(const PrunedSequence& sequence) const;
+  int64_t ReusableBlocks(const PrunedSequence& sequence) const;
+  Matrix HiddenRows(PrunedSequence& sequence, int64_t first, int64_t count) const;
+
+  absl::Status RunLayers(PrunedSequence& sequence, const Stage& stage, int64_t first, int64_t end);
+  void StorePrefix(PrunedSequence& sequence, int64_t first, int64_t end);
+  absl::Status EndStage(PrunedSequence& sequence);
+  bool FallBack(PrunedSequence& sequence, const BlockScores& scores);
+  void Prune(PrunedSequence& sequence, const Stage& stage, const BlockScores& scores);
+  void PrepareSwaps(PrunedSequence& sequence, const Stage& stage);
+  void UpdateWorkTotal(PrunedSequence& sequence);
+
+  const Parts p_;
+};
+
+}  // namespace slimfill::engine

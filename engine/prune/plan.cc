@@ -1,0 +1,182 @@
+#include "engine/prune/plan.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+
+namespace slimfill::engine {
+namespace {
+
+bool HasShape(const ModelConfig& config, Architecture architecture, int layers, int hidden, int heads) {
+  return config.architecture == architecture && config.layers == layers && config.hidden == hidden &&
+         config.heads == heads;
+}
+
+PlanStage Ratio(int layer, double keep_ratio, ScoreKind score, std::vector<LayerHead> heads = {}) {
+  PlanStage stage;
+  stage.prune_layer = layer;
+  stage.keep_ratio = keep_ratio;
+  stage.score = score;
+  stage.heads = std::move(heads);
+  return stage;
+}
+
+PlanStage Tokens(int layer, int64_t keep_tokens) {
+  PlanStage stage;
+  stage.prune_layer = layer;
+  stage.keep_tokens = keep_tokens;
+  stage.score = ScoreKind::kPaper;
+  return stage;
+}
+
+// Calibrated: head (3,5) finds the block of an answer at layer 3 already; its peak and the entropy of its scores tell
+// when it does not.
+PrunePlan Qwen05b() {
+  PrunePlan plan;
+  plan.name = "qwen2.5-0.5b";
+  plan.stages = {Ratio(3, 0.25, ScoreKind::kHeads, {{3, 5}}),
+                 Ratio(11, 0.1875, ScoreKind::kHeads, {{9, 8}, {9, 10}, {11, 12}, {11, 1}}),
+                 Ratio(22, 0.125, ScoreKind::kPrevious)};
+  plan.min_peak = 0.4;
+  plan.max_entropy = 0.86;
+  plan.retry = Ratio(9, 0.375, ScoreKind::kHeads, {{9, 8}});
+  return plan;
+}
+
+PrunePlan SmolLm2135m() {
+  PrunePlan plan;
+  plan.name = "smollm2-135m";
+  plan.stages = {Ratio(7, 0.25, ScoreKind::kHeads, {{7, 7}}),
+                 Ratio(17, 0.1875, ScoreKind::kHeads, {{14, 3}, {15, 6}, {17, 3}, {17, 4}}),
+                 Ratio(28, 0.125, ScoreKind::kPrevious)};
+  return plan;
+}
+
+// The paper's own plan for its models: no safety rules beyond sink and local blocks.
+PrunePlan Paper(std::string name, std::vector<PlanStage> stages) {
+  PrunePlan plan;
+  plan.name = std::move(name);
+  plan.stages = std::move(stages);
+  plan.local_blocks = {{0, 2}};
+  return plan;
+}
+
+// Depths at which score kAttention keeps the quality of small models: 11, 17 and 22 of 24 layers.
+PrunePlan Uncalibrated(const ModelConfig& config) {
+  PrunePlan plan;
+  plan.name = "uncalibrated";
+  plan.attention_layers = std::min(plan.attention_layers, config.layers);
+  const std::pair<double, double> depth_and_ratio[] = {{0.47, 0.25}, {0.71, 0.1875}, {0.92, 0.125}};
+  for (const auto& [depth, ratio] : depth_and_ratio) {
+    const int layer = static_cast<int>(std::lround(depth * config.layers));
+    const bool first_or_deeper = plan.stages.empty() || layer > plan.stages.back().prune_layer;
+    if (layer < config.layers - 1 && first_or_deeper) plan.stages.push_back(Ratio(layer, ratio, ScoreKind::kAttention));
+  }
+  return plan;
+}
+
+}  // namespace
+
+int PrunePlan::LocalBlocksFor(int64_t prompt_tokens) const {
+  for (const LocalBlocks& band : local_blocks) {
+    if (band.up_to_tokens == 0 || prompt_tokens <= band.up_to_tokens) return band.blocks;
+  }
+  return local_blocks.empty() ? 2 : local_blocks.back().blocks;
+}
+
+PrunePlan BuiltinPlan(const ModelConfig& config) {
+  if (HasShape(config, Architecture::kQwen2, 24, 896, 14)) return Qwen05b();
+  if (HasShape(config, Architecture::kLlama, 30, 576, 9)) return SmolLm2135m();
+  if (HasShape(config, Architecture::kLlama, 32, 4096, 32)) {
+    return Paper("llama-3.1-8b", {Tokens(10, 8192), Tokens(20, 4096), Tokens(30, 2048)});
+  }
+  if (HasShape(config, Architecture::kQwen2, 28, 3584, 28)) {
+    return Paper("qwen2.5-7b", {Tokens(9, 12288), Tokens(18, 6144), Tokens(26, 4096)});
+  }
+  return Uncalibrated(config);
+}
+
+namespace {
+
+absl::Status CheckStage(const PlanStage& stage, const ModelConfig& config) {
+  const std::string where = absl::StrCat("plan stage at layer ", stage.prune_layer);
+  if (stage.prune_layer < 0 || stage.prune_layer >= config.layers - 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(where, ": prune_layer must be in [0, ", config.layers - 2, "] for this model"));
+  }
+  const bool has_ratio = stage.keep_ratio != 0, has_tokens = stage.keep_tokens != 0;
+  if (has_ratio == has_tokens) {
+    return absl::InvalidArgumentError(absl::StrCat(where, ": give exactly one of keep_ratio and keep_tokens"));
+  }
+  if (has_ratio && !(stage.keep_ratio > 0 && stage.keep_ratio <= 1)) {
+    return absl::InvalidArgumentError(absl::StrCat(where, ": keep_ratio is ", stage.keep_ratio, ", must be in (0, 1]"));
+  }
+  if (stage.keep_tokens < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(where, ": keep_tokens is ", stage.keep_tokens, ", must be positive"));
+  }
+  if ((stage.score == ScoreKind::kHeads) == stage.heads.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(where, ": heads go with score \"heads\", and only with it"));
+  }
+  for (const LayerHead& head : stage.heads) {
+    if (head.layer < 0 || head.layer > stage.prune_layer || head.head < 0 || head.head >= config.heads) {
+      return absl::InvalidArgumentError(absl::StrCat(where, ": head (", head.layer, ",", head.head,
+                                                     ") is not at or before this layer, or not one of the model's ",
+                                                     config.heads, " heads"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckRange(const char* key, double value, double low, double high) {
+  if (value >= low && value <= high) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("plan ", key, " is ", value, ", must be in [", low, ", ", high, "]"));
+}
+
+}  // namespace
+
+absl::Status CheckPlan(const PrunePlan& plan, const ModelConfig& config) {
+  if (plan.stages.empty()) return absl::InvalidArgumentError("plan has no stages: use --plan off to run dense");
+  int last_layer = -1;
+  for (const PlanStage& stage : plan.stages) {
+    SLIMFILL_RETURN_IF_ERROR(CheckStage(stage, config));
+    if (stage.prune_layer <= last_layer)
+      return absl::InvalidArgumentError("plan stages must have increasing prune_layer");
+    // A head's keys are complete only for layers that every token of the stage has passed.
+    for (const LayerHead& head : stage.heads) {
+      if (head.layer <= last_layer) {
+        return absl::InvalidArgumentError(absl::StrCat("plan stage at layer ", stage.prune_layer, ": head layer ",
+                                                       head.layer, " is not after the pruning at layer ", last_layer));
+      }
+    }
+    last_layer = stage.prune_layer;
+  }
+  if (plan.stages.front().score == ScoreKind::kPrevious) {
+    return absl::InvalidArgumentError("the first plan stage cannot use score \"previous\": there is none before it");
+  }
+  if (plan.retry.has_value()) {
+    SLIMFILL_RETURN_IF_ERROR(CheckStage(*plan.retry, config));
+    if (plan.retry->prune_layer <= plan.stages.front().prune_layer) {
+      return absl::InvalidArgumentError("plan retry must come after the first stage's prune_layer");
+    }
+  }
+  SLIMFILL_RETURN_IF_ERROR(CheckRange("query_window", plan.query_window, 1, 64));
+  SLIMFILL_RETURN_IF_ERROR(CheckRange("attention_window", plan.attention_window, 1, 64));
+  SLIMFILL_RETURN_IF_ERROR(CheckRange("attention_layers", plan.attention_layers, 1, config.layers));
+  SLIMFILL_RETURN_IF_ERROR(CheckRange("paper_window", plan.paper_window, 1, 64));
+  SLIMFILL_RETURN_IF_ERROR(CheckRange("dilate_forward_units", plan.dilate_forward_units, 0, 8));
+  SLIMFILL_RETURN_IF_ERROR(CheckRange("dilate_backward_units", plan.dilate_backward_units, 0, 8));
+  SLIMFILL_RETURN_IF_ERROR(CheckRange("sink_blocks", plan.sink_blocks, 0, 64));
+  SLIMFILL_RETURN_IF_ERROR(CheckRange("min_blocks", plan.min_blocks, 1, 4096));
+  SLIMFILL_RETURN_IF_ERROR(CheckRange("swap_overlap", plan.swap_overlap, 0, 1));
+  SLIMFILL_RETURN_IF_ERROR(CheckRange("min_peak", plan.min_peak, 0, 1));
+  SLIMFILL_RETURN_IF_ERROR(CheckRange("max_entropy", plan.max_entropy, 0, 1));
+  for (const LocalBlocks& band : plan.local_blocks) {
+    SLIMFILL_RETURN_IF_ERROR(CheckRange("local_blocks", band.blocks, 1, 1024));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace slimfill::engine

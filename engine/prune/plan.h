@@ -1,0 +1,82 @@
+// A prune plan: at which layers the prompt is pruned, how much is kept, and by which score. Plans are data: built in
+// for known models, or read from a JSON file.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "engine/model/config.h"
+
+namespace slimfill::engine {
+
+enum class ScoreKind {
+  kPaper,      // SlimInfer: |mean of the last queries . mean key of a unit|, mean over heads
+  kAttention,  // softmax mass of the last queries, max over heads and queries, mean over the last layers
+  kHeads,      // softmax mass of calibrated retrieval heads, with edge dilation
+  kPrevious,   // the scores of the pruning before
+};
+
+struct LayerHead {
+  int layer = 0;
+  int head = 0;
+  friend bool operator==(const LayerHead&, const LayerHead&) = default;
+};
+
+// One pruning: after the attention of `prune_layer`, before its FFN.
+struct PlanStage {
+  int prune_layer = 0;
+  // Kept, one of: share of the prompt's blocks, or tokens (the paper's form).
+  double keep_ratio = 0;
+  int64_t keep_tokens = 0;
+  ScoreKind score = ScoreKind::kAttention;
+  std::vector<LayerHead> heads;  // kHeads: all at layers of this stage or just before, <= prune_layer
+};
+
+struct LocalBlocks {
+  int64_t up_to_tokens = 0;  // prompts up to this long; the last entry has 0: any length
+  int blocks = 0;
+};
+
+struct PrunePlan {
+  std::string name;
+  std::vector<PlanStage> stages;
+  int query_window = 64;          // kHeads: at most this many of the question's queries
+  int attention_window = 32;      // kAttention
+  int attention_layers = 4;       // kAttention: the last A layers up to the prune layer
+  int paper_window = 4;           // kPaper
+  bool paper_absolute = true;     // kPaper: absolute value of the dot product
+  int dilate_forward_units = 2;   // kHeads: a block also gets the last units of the block before ...
+  int dilate_backward_units = 1;  // ... and the first unit of the block after
+  int sink_blocks = 1;
+  std::vector<LocalBlocks> local_blocks = {{4096, 4}, {0, 8}};
+  int budgeted_local_blocks = 2;  // local blocks beyond these, and the question's, are kept on top of the budget
+  int min_blocks = 4;
+  double swap_overlap = 0.9;
+
+  // Safety (kHeads at the first stage). Peak: the largest unit mass among blocks that are not forced; below it the
+  // first pruning is put off to `retry`. Entropy of the block scores, normalised to 1 = uniform; above it the prompt
+  // runs dense.
+  double min_peak = 0;
+  double max_entropy = 1;
+  std::optional<PlanStage> retry;
+
+  int LocalBlocksFor(int64_t prompt_tokens) const;
+};
+
+// The plan built in for a model of this shape, or the calibration-free one (score kAttention, first pruning at about
+// half depth), named "uncalibrated".
+PrunePlan BuiltinPlan(const ModelConfig& config);
+
+// Plan files: see docs/plans.md. INVALID_ARGUMENT naming key, value and what is allowed.
+absl::StatusOr<PrunePlan> ParsePlan(absl::string_view json, const ModelConfig& config);
+std::string PlanToJson(const PrunePlan& plan);
+
+// Checks a plan against a model: layers increasing and inside the model, heads inside it, ratios in (0, 1] not
+// increasing.
+absl::Status CheckPlan(const PrunePlan& plan, const ModelConfig& config);
+
+}  // namespace slimfill::engine

@@ -1,0 +1,156 @@
+#include "engine/prune/policy.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "base/status.h"
+#include "engine/ops/backend.h"
+
+namespace slimfill::engine {
+namespace {
+
+constexpr int kUnitsPerBlock = kBlockTokens / kUnitTokens;
+
+bool Contains(absl::Span<const int32_t> ascending, int32_t block) {
+  return std::binary_search(ascending.begin(), ascending.end(), block);
+}
+
+}  // namespace
+
+int64_t BlockCount(int64_t tokens) { return (tokens + kBlockTokens - 1) / kBlockTokens; }
+
+std::vector<int32_t> ForcedBlocks(const PrunePlan& plan, int64_t prompt_tokens, const QuestionSegment& question) {
+  const int64_t blocks = BlockCount(prompt_tokens);
+  const int64_t local_begin = std::max<int64_t>(0, blocks - plan.LocalBlocksFor(prompt_tokens));
+  const int64_t question_begin = question.tokens.first / kBlockTokens;
+  const int64_t question_end = BlockCount(question.tokens.second);
+  std::vector<int32_t> forced;
+  for (int64_t block = 0; block < blocks; ++block) {
+    const bool in_question = block >= question_begin && block < question_end;
+    if (block < plan.sink_blocks || block >= local_begin || in_question) forced.push_back(static_cast<int32_t>(block));
+  }
+  return forced;
+}
+
+int64_t BlocksToKeep(const PrunePlan& plan, const PlanStage& stage, double ratio_override, int64_t prompt_tokens,
+                     absl::Span<const int32_t> forced) {
+  const int64_t blocks = BlockCount(prompt_tokens);
+  const double ratio = ratio_override > 0 ? ratio_override : stage.keep_ratio;
+  int64_t budget = ratio > 0 ? std::llround(ratio * static_cast<double>(blocks)) : BlockCount(stage.keep_tokens);
+  // Forced blocks inside the budget: the sinks and a few local ones. The rest comes on top, so that a long question or
+  // a wide local window does not take the place of what was looked for.
+  const int64_t budgeted = std::min<int64_t>(plan.sink_blocks + plan.budgeted_local_blocks, forced.size());
+  budget += static_cast<int64_t>(forced.size()) - budgeted;
+  budget = std::max({budget, static_cast<int64_t>(plan.min_blocks), static_cast<int64_t>(forced.size())});
+  return std::min(budget, blocks);
+}
+
+std::vector<float> DilatedBlockScores(absl::Span<const float> units, absl::Span<const int32_t> candidates, int forward,
+                                      int backward) {
+  SLIMFILL_CHECK(units.size() == candidates.size() * kUnitsPerBlock);
+  const auto largest = [&](size_t index, int begin, int end) {
+    const float* first = units.data() + index * kUnitsPerBlock;
+    return *std::max_element(first + begin, first + end);
+  };
+  std::vector<float> scores(candidates.size());
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    scores[i] = largest(i, 0, kUnitsPerBlock);
+    const bool has_before = i > 0 && candidates[i - 1] == candidates[i] - 1;
+    const bool has_after = i + 1 < candidates.size() && candidates[i + 1] == candidates[i] + 1;
+    if (has_before && forward > 0) {
+      scores[i] = std::max(scores[i], largest(i - 1, kUnitsPerBlock - forward, kUnitsPerBlock));
+    }
+    if (has_after && backward > 0) scores[i] = std::max(scores[i], largest(i + 1, 0, backward));
+  }
+  return scores;
+}
+
+void NormalizeScores(absl::Span<const int32_t> candidates, absl::Span<const int32_t> forced, absl::Span<float> scores) {
+  float best = 0, best_of_all = 0;
+  for (size_t i = 0; i < scores.size(); ++i) {
+    best_of_all = std::max(best_of_all, scores[i]);
+    if (!Contains(forced, candidates[i])) best = std::max(best, scores[i]);
+  }
+  if (best == 0) best = best_of_all;
+  if (best == 0) return;
+  for (float& score : scores) score /= best;
+}
+
+void MaxInto(absl::Span<const float> other, absl::Span<float> scores) {
+  SLIMFILL_CHECK(other.size() == scores.size());
+  for (size_t i = 0; i < scores.size(); ++i) scores[i] = std::max(scores[i], other[i]);
+}
+
+std::vector<float> CarryScores(absl::Span<const int32_t> earlier, absl::Span<const float> earlier_scores,
+                               absl::Span<const int32_t> candidates) {
+  std::vector<float> scores;
+  scores.reserve(candidates.size());
+  for (const int32_t block : candidates) {
+    const auto found = std::lower_bound(earlier.begin(), earlier.end(), block);
+    const bool known = found != earlier.end() && *found == block;
+    scores.push_back(known ? earlier_scores[found - earlier.begin()] : 0);
+  }
+  return scores;
+}
+
+std::vector<int32_t> SelectBlocks(absl::Span<const int32_t> candidates, absl::Span<const float> scores,
+                                  absl::Span<const int32_t> forced, int64_t keep) {
+  SLIMFILL_CHECK(candidates.size() == scores.size());
+  std::vector<size_t> order(candidates.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    const bool a_forced = Contains(forced, candidates[a]), b_forced = Contains(forced, candidates[b]);
+    if (a_forced != b_forced) return a_forced;
+    return !a_forced && scores[a] > scores[b];
+  });
+  order.resize(std::min<size_t>(order.size(), keep));
+  std::vector<int32_t> kept;
+  kept.reserve(order.size());
+  for (const size_t index : order) kept.push_back(candidates[index]);
+  std::sort(kept.begin(), kept.end());
+  return kept;
+}
+
+float PeakMass(absl::Span<const float> units, absl::Span<const int32_t> candidates, absl::Span<const int32_t> forced) {
+  float peak = 0;
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    if (Contains(forced, candidates[i])) continue;
+    for (int unit = 0; unit < kUnitsPerBlock; ++unit) peak = std::max(peak, units[i * kUnitsPerBlock + unit]);
+  }
+  return peak;
+}
+
+float NormalizedEntropy(absl::Span<const float> scores, absl::Span<const int32_t> candidates,
+                        absl::Span<const int32_t> forced) {
+  double sum = 0;
+  int count = 0;
+  for (size_t i = 0; i < scores.size(); ++i) {
+    if (Contains(forced, candidates[i])) continue;
+    sum += scores[i];
+    ++count;
+  }
+  if (count < 2 || sum <= 0) return 0;
+  double entropy = 0;
+  for (size_t i = 0; i < scores.size(); ++i) {
+    if (Contains(forced, candidates[i]) || scores[i] <= 0) continue;
+    const double p = scores[i] / sum;
+    entropy -= p * std::log(p);
+  }
+  return static_cast<float>(entropy / std::log(static_cast<double>(count)));
+}
+
+void RotateQueries(absl::Span<const float> cos_sin_row, int head_dim, absl::Span<float> rows) {
+  const int half = head_dim / 2;
+  SLIMFILL_CHECK(rows.size() % head_dim == 0 && static_cast<int>(cos_sin_row.size()) == head_dim);
+  for (size_t start = 0; start < rows.size(); start += head_dim) {
+    float* head = rows.data() + start;
+    for (int i = 0; i < half; ++i) {
+      const float c = cos_sin_row[i], s = cos_sin_row[half + i], a = head[i], b = head[i + half];
+      head[i] = a * c - b * s;
+      head[i + half] = b * c + a * s;
+    }
+  }
+}
+
+}  // namespace slimfill::engine

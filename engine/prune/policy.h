@@ -1,0 +1,71 @@
+// From scores to kept blocks: pure functions on the host, the same for every backend. Blocks are numbered by absolute
+// position (block b holds tokens [64 b, 64 b + 64)); candidates are the blocks that entered the stage, ascending.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "engine/model/tokenizer.h"
+#include "engine/prune/plan.h"
+
+namespace slimfill::engine {
+
+using TokenRange = std::pair<int64_t, int64_t>;  // [first, second)
+
+// The tokens that ask: their queries score, their blocks are pinned.
+struct QuestionSegment {
+  TokenRange tokens;
+  bool before_document = false;  // long text follows it: scored by pseudo-queries
+};
+
+// The request's own span if given; else, in a chat, the last user message's paragraph that asks: the last one, or the
+// first when only that one ends with a question mark; else the prompt's last 64 tokens. A paragraph is text between
+// blank lines; one of more than 256 tokens is no question.
+QuestionSegment FindQuestion(absl::Span<const TokenId> prompt, const std::optional<TokenRange>& explicit_span,
+                             const std::optional<TokenRange>& last_user_content, const Tokenizer& tokenizer);
+
+int64_t BlockCount(int64_t tokens);  // ceil(tokens / 64)
+
+// Blocks kept whatever they score: sinks, the last local ones, the question's. Ascending.
+std::vector<int32_t> ForcedBlocks(const PrunePlan& plan, int64_t prompt_tokens, const QuestionSegment& question);
+
+// How many blocks a stage keeps: its budget, plus forced blocks that the budget does not pay for (local ones beyond
+// plan.budgeted_local_blocks, the question's), at least plan.min_blocks and all forced ones. `ratio_override` > 0
+// replaces the plan's budget (PruningMode::kCustom).
+int64_t BlocksToKeep(const PrunePlan& plan, const PlanStage& stage, double ratio_override, int64_t prompt_tokens,
+                     absl::Span<const int32_t> forced);
+
+// Block scores from the unit masses [candidates * 8] of one head: the largest of the block's own units, of the last
+// `forward` units of the block before and of the first `backward` units of the block after (edge dilation: answers
+// often straddle a border), where those blocks are candidates.
+std::vector<float> DilatedBlockScores(absl::Span<const float> units, absl::Span<const int32_t> candidates, int forward,
+                                      int backward);
+
+// Divides by the largest score outside `forced` (all of them when every candidate is forced).
+void NormalizeScores(absl::Span<const int32_t> candidates, absl::Span<const int32_t> forced, absl::Span<float> scores);
+
+// The element-wise maximum of both into `scores`.
+void MaxInto(absl::Span<const float> other, absl::Span<float> scores);
+
+// Scores of `candidates` taken from the scores of an earlier, larger set.
+std::vector<float> CarryScores(absl::Span<const int32_t> earlier, absl::Span<const float> earlier_scores,
+                               absl::Span<const int32_t> candidates);
+
+// `keep` blocks (all forced ones, then the highest scores, ties to the lower block), ascending.
+std::vector<int32_t> SelectBlocks(absl::Span<const int32_t> candidates, absl::Span<const float> scores,
+                                  absl::Span<const int32_t> forced, int64_t keep);
+
+// How sure the scores are, over candidates that are not forced. Peak: the largest unit mass (0 with no candidate).
+// Entropy: of the scores as a distribution, divided by log(count); 0 with fewer than two.
+float PeakMass(absl::Span<const float> units, absl::Span<const int32_t> candidates, absl::Span<const int32_t> forced);
+float NormalizedEntropy(absl::Span<const float> scores, absl::Span<const int32_t> candidates,
+                        absl::Span<const int32_t> forced);
+
+// Rotates post-RoPE rows [rows, heads, head_dim] on by the offset whose cosines and sines are `cos_sin_row` [head_dim]
+// (half-split RoPE). For pseudo-queries: the question as if it were asked at the end of the prompt.
+void RotateQueries(absl::Span<const float> cos_sin_row, int head_dim, absl::Span<float> rows);
+
+}  // namespace slimfill::engine

@@ -1,0 +1,283 @@
+#include "engine/pruned_engine.h"
+
+#include <algorithm>
+#include <chrono>
+#include <fstream>
+#include <sstream>
+
+#include "absl/strings/str_cat.h"
+#include "base/metric_names.h"
+#include "base/status.h"
+#include "engine/decode.h"
+#include "engine/prefill.h"
+
+namespace slimfill::engine {
+namespace {
+
+constexpr int64_t kMaxContextLimit = 1 << 20;
+// Until a chunk has been timed. A stored prefix is worth half of what recomputing it would take.
+constexpr double kInitialSecondsPerFlop = 1e-11;
+constexpr absl::Duration kMinLoadBudget = absl::Milliseconds(50);
+
+absl::StatusOr<std::unique_ptr<PrunePlan>> LoadPlan(const std::string& choice, const ModelConfig& config) {
+  if (choice == "off") return nullptr;
+  if (choice == "builtin") {
+    auto plan = std::make_unique<PrunePlan>(BuiltinPlan(config));
+    if (plan->stages.empty()) return nullptr;  // a model of very few layers
+    SLIMFILL_RETURN_IF_ERROR(CheckPlan(*plan, config));
+    return plan;
+  }
+  std::ifstream file(choice, std::ios::binary);
+  if (!file) {
+    return absl::NotFoundError(
+        absl::StrCat("cannot read the plan file '", choice, "': give --plan builtin, off, or a readable file"));
+  }
+  std::stringstream text;
+  text << file.rdbuf();
+  absl::StatusOr<PrunePlan> plan = ParsePlan(text.str(), config);
+  if (!plan.ok()) return absl::InvalidArgumentError(absl::StrCat(choice, ": ", plan.status().message()));
+  return std::make_unique<PrunePlan>(*std::move(plan));
+}
+
+class PrunedEngine final : public Engine {
+ public:
+  static absl::StatusOr<std::unique_ptr<Engine>> Make(const PrunedEngineOptions& options,
+                                                      std::unique_ptr<Backend> backend, kvstore::KvStore& store,
+                                                      Metrics& metrics);
+
+  const EngineInfo& info() const override { return info_; }
+  const Tokenizer& tokenizer() const override { return *tokenizer_; }
+  const ChatTemplate* chat_template() const override { return chat_template_.get(); }
+  absl::Status Validate(const SequenceRequest& request) const override;
+  PrefillWork EstimateWork(int64_t prompt_tokens, PruningMode mode) const override;
+  int64_t PagesNeeded(const SequenceRequest& request) const override;
+  int64_t pages_total() const override { return pool_->pages_total(); }
+  int64_t pages_used() const override { return pool_->pages_used(); }
+  absl::StatusOr<std::unique_ptr<Sequence>> Start(SequenceRequest request) override;
+  absl::StatusOr<PrefillStep> PrefillChunk(Sequence& sequence) override;
+  std::vector<absl::StatusOr<TokenEvent>> DecodeStep(absl::Span<Sequence* const> sequences) override;
+
+ private:
+  PrunedEngine(Metrics& metrics) : metrics_(metrics) {}
+  absl::Status ValidatePruning(const SequenceRequest& request) const;
+  void MakeParts(kvstore::KvStore& store, const PrunedEngineOptions& options);
+  void FinishReport(PrunedSequence& sequence) const;
+
+  // Constant after Make, in the order of their dependence.
+  Metrics& metrics_;
+  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<Model> model_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  std::unique_ptr<ChatTemplate> chat_template_;
+  std::unique_ptr<PrunePlan> plan_;
+  EngineInfo info_;
+  std::unique_ptr<Forward> forward_;
+  std::unique_ptr<PagePool> pool_;
+  std::unique_ptr<KvStreamer> streamer_;
+  std::unique_ptr<PrefixCache> prefix_cache_;
+  std::unique_ptr<Prefill> prefill_;
+  std::unique_ptr<Decode> decode_;
+
+  // Engine thread.
+  double seconds_per_flop_ = kInitialSecondsPerFlop;
+  std::vector<float> logits_;
+};
+
+absl::StatusOr<std::unique_ptr<Engine>> PrunedEngine::Make(const PrunedEngineOptions& options,
+                                                           std::unique_ptr<Backend> backend, kvstore::KvStore& store,
+                                                           Metrics& metrics) {
+  if (options.chunk_tokens < kBlockTokens || options.chunk_tokens % kBlockTokens != 0 ||
+      options.chunk_tokens > (1 << 16)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--chunk-tokens is ", options.chunk_tokens, ": must be a multiple of 64 between 64 and 65536"));
+  }
+  if (options.max_context < 0 || options.max_context > kMaxContextLimit) {
+    return absl::InvalidArgumentError(absl::StrCat("--max-context is ", options.max_context, ": must be between 1 and ",
+                                                   kMaxContextLimit, ", or 0 for the model's own"));
+  }
+  std::unique_ptr<PrunedEngine> engine(new PrunedEngine(metrics));
+  engine->backend_ = std::move(backend);
+  Backend& device = *engine->backend_;
+  SLIMFILL_ASSIGN_OR_RETURN(std::unique_ptr<GgufFile> file, GgufFile::Open(options.model_path));
+  SLIMFILL_ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(*file));
+  EngineInfo& info = engine->info_;
+  info.max_context = options.max_context > 0 ? options.max_context : config.context;
+  info.chunk_tokens = options.chunk_tokens;
+  SLIMFILL_ASSIGN_OR_RETURN(engine->plan_, LoadPlan(options.plan, config));
+  SLIMFILL_ASSIGN_OR_RETURN(engine->tokenizer_, Tokenizer::FromGguf(*file));
+  if (auto chat = ChatTemplate::FromGguf(*file, *engine->tokenizer_); chat.ok()) {
+    engine->chat_template_ = std::make_unique<ChatTemplate>(*std::move(chat));
+    info.chat_format = engine->chat_template_->name();
+  }
+  const auto progress = [&](int done, int total) {
+    if (options.load_progress) options.load_progress(static_cast<double>(done) / total);
+  };
+  SLIMFILL_ASSIGN_OR_RETURN(engine->model_, Model::Load(std::move(file), device, info.max_context, progress));
+  info.model = config;
+  info.model_file = options.model_path;
+  info.model_sha256 = engine->model_->file().Sha256Hex();
+  info.backend = device.description();
+  info.backend_name = device.name();
+  if (engine->plan_ != nullptr) {
+    info.plan_name = engine->plan_->name;
+    info.plan_json = PlanToJson(*engine->plan_);
+  }
+  const int64_t max_rows = std::max<int64_t>(options.chunk_tokens, options.max_decode_batch);
+  SLIMFILL_ASSIGN_OR_RETURN(engine->forward_, Forward::Create(*engine->model_, device, max_rows));
+  engine->MakeParts(store, options);
+  return engine;
+}
+
+void PrunedEngine::MakeParts(kvstore::KvStore& store, const PrunedEngineOptions& options) {
+  const int64_t page_bytes = backend_->KvPageBytes(model_->shape());
+  pool_ = std::make_unique<PagePool>(*backend_, metrics_, page_bytes, options.kv_pages_bytes / page_bytes);
+  streamer_ = std::make_unique<KvStreamer>(store, metrics_, StreamerOptions{});
+  if (plan_ != nullptr) {
+    const PrefixBlockLayout layout{plan_->stages.front().prune_layer + 1, page_bytes, model_->config().hidden};
+    const std::string identity =
+        absl::StrCat("slimfill prefix block 1; model ", info_.model_sha256, "; kv ", backend_->kv_layout(),
+                     "; stage-1 layers ", layout.layers, "; residual f32");
+    prefix_cache_ = std::make_unique<PrefixCache>(store, *streamer_, *backend_, metrics_, layout, identity);
+  }
+  prefill_ = std::make_unique<Prefill>(Prefill::Parts{*model_, *backend_, *forward_, plan_.get(), prefix_cache_.get(),
+                                                      *streamer_, *tokenizer_, info_.chunk_tokens});
+  decode_ =
+      std::make_unique<Decode>(Decode::Parts{*model_, *backend_, *forward_, plan_.get(), metrics_, info_.max_context});
+}
+
+absl::Status PrunedEngine::Validate(const SequenceRequest& request) const {
+  const int64_t n = static_cast<int64_t>(request.prompt.size());
+  if (n == 0) return absl::InvalidArgumentError("prompt is empty: give at least one token of text");
+  if (n >= info_.max_context) {
+    return absl::InvalidArgumentError(absl::StrCat("prompt has ", n, " tokens, the model's context is ",
+                                                   info_.max_context,
+                                                   " and must hold at least one more for the answer: shorten it or "
+                                                   "start the server with --max-context"));
+  }
+  for (const TokenId token : request.prompt) {
+    if (token < 0 || token >= model_->config().vocab) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("prompt token id ", token, " is not in [0, ", model_->config().vocab, ")"));
+    }
+  }
+  SLIMFILL_RETURN_IF_ERROR(engine::Validate(request.sampling, model_->config().vocab));
+  return ValidatePruning(request);
+}
+
+absl::Status PrunedEngine::ValidatePruning(const SequenceRequest& request) const {
+  const PruningRequest& pruning = request.pruning;
+  if (pruning.mode == PruningMode::kCustom) {
+    const size_t stages = plan_ == nullptr ? 0 : plan_->stages.size();
+    if (stages == 0) {
+      return absl::InvalidArgumentError("pruning mode CUSTOM needs a plan: start the server without --plan off");
+    }
+    if (pruning.keep_ratio.size() != 1 && pruning.keep_ratio.size() != stages) {
+      return absl::InvalidArgumentError(absl::StrCat("pruning keep_ratio has ", pruning.keep_ratio.size(),
+                                                     " entries: give 1, or one for each of the plan's ", stages,
+                                                     " stages"));
+    }
+    float before = 1;
+    for (const float ratio : pruning.keep_ratio) {
+      if (!(ratio > 0 && ratio <= before)) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("pruning keep_ratio ", ratio, " must be in (0, 1] and not above the one before it"));
+      }
+      before = ratio;
+    }
+  }
+  const int64_t n = static_cast<int64_t>(request.prompt.size());
+  for (const auto& span : {pruning.query_span, request.last_user_content}) {
+    if (span.has_value() && !(0 <= span->first && span->first <= span->second && span->second <= n)) {
+      return absl::InvalidArgumentError(absl::StrCat("pruning query_span [", span->first, ", ", span->second,
+                                                     ") is not within the prompt's ", n, " tokens"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+PrefillWork PrunedEngine::EstimateWork(int64_t prompt_tokens, PruningMode mode) const {
+  const ModelConfig& config = model_->config();
+  std::vector<Stage> stages = DenseStages(-1, config.layers);
+  if (plan_ != nullptr && mode != PruningMode::kOff) {
+    // Forced blocks as for a short question at the prompt's end.
+    const QuestionSegment question{{std::max<int64_t>(0, prompt_tokens - kBlockTokens), prompt_tokens}, false};
+    const std::vector<int32_t> forced = ForcedBlocks(*plan_, prompt_tokens, question);
+    std::vector<int64_t> keep_blocks;
+    for (const PlanStage& stage : plan_->stages) {
+      keep_blocks.push_back(BlocksToKeep(*plan_, stage, 0, prompt_tokens, forced));
+    }
+    stages = PrunedStages(*plan_, keep_blocks, config.layers);
+  }
+  return StagesWork(stages, config, prompt_tokens, info_.chunk_tokens, 0);
+}
+
+// A request may fall back to dense, so it is admitted as if it were.
+int64_t PrunedEngine::PagesNeeded(const SequenceRequest& request) const {
+  const int64_t tokens =
+      std::min<int64_t>(static_cast<int64_t>(request.prompt.size()) + request.sampling.max_tokens, info_.max_context);
+  return BlockCount(tokens) * model_->config().layers;
+}
+
+absl::StatusOr<std::unique_ptr<Sequence>> PrunedEngine::Start(SequenceRequest request) {
+  SLIMFILL_RETURN_IF_ERROR(Validate(request));
+  SLIMFILL_ASSIGN_OR_RETURN(PageReservation reservation, pool_->Reserve(PagesNeeded(request)));
+  auto sequence = std::make_unique<PrunedSequence>(std::move(request), model_->config().layers, *pool_, *tokenizer_,
+                                                   model_->config().vocab);
+  sequence->reservation = std::move(reservation);
+  const double recompute =
+      seconds_per_flop_ * Flops(EstimateWork(sequence->prompt_tokens, PruningMode::kAuto), model_->config());
+  const absl::Duration budget = std::max(kMinLoadBudget, absl::Seconds(recompute / 2));
+  SLIMFILL_RETURN_IF_ERROR(prefill_->Begin(*sequence, budget));
+  return sequence;
+}
+
+absl::StatusOr<PrefillStep> PrunedEngine::PrefillChunk(Sequence& opaque) {
+  auto& sequence = static_cast<PrunedSequence&>(opaque);
+  PrefillStep step;
+  step.stage = static_cast<int>(sequence.stage);
+  const double flops_before = sequence.work_done_flops;
+  const auto begin = std::chrono::steady_clock::now();
+  SLIMFILL_ASSIGN_OR_RETURN(step.done, prefill_->RunChunk(sequence, step.work, logits_));
+  step.compute_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  step.stages = static_cast<int>(sequence.stages.size());
+  step.fraction_done = std::clamp(sequence.work_done_flops / sequence.work_total_flops, 0.0, 1.0);
+  if (const double flops = sequence.work_done_flops - flops_before; flops > 0) {
+    seconds_per_flop_ = 0.8 * seconds_per_flop_ + 0.2 * step.compute_seconds / flops;
+  }
+  if (step.done) {
+    step.fraction_done = 1;
+    FinishReport(sequence);
+    SLIMFILL_ASSIGN_OR_RETURN(step.first_token, decode_->Sample(sequence, absl::MakeSpan(logits_)));
+  }
+  return step;
+}
+
+void PrunedEngine::FinishReport(PrunedSequence& sequence) const {
+  PrefillReport& report = sequence.report;
+  report.served_by = !report.pruned ? "dense" : report.cached_tokens > 0 ? "warm" : "cold";
+  int64_t pages = 0;
+  for (const LayerKv& layer : sequence.kv) pages += layer.pages();
+  report.kv_bytes = pages * pool_->page_bytes();
+  report.dense_kv_bytes = BlockCount(sequence.prompt_tokens) * model_->config().layers * pool_->page_bytes();
+}
+
+std::vector<absl::StatusOr<TokenEvent>> PrunedEngine::DecodeStep(absl::Span<Sequence* const> sequences) {
+  std::vector<absl::StatusOr<TokenEvent>> results;
+  const size_t batch = forward_->max_rows();
+  for (size_t first = 0; first < sequences.size(); first += batch) {
+    std::vector<PrunedSequence*> group;
+    for (Sequence* sequence : sequences.subspan(first, batch)) group.push_back(static_cast<PrunedSequence*>(sequence));
+    for (auto& result : decode_->Step(group)) results.push_back(std::move(result));
+  }
+  return results;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Engine>> MakePrunedEngine(const PrunedEngineOptions& options,
+                                                         std::unique_ptr<Backend> backend, kvstore::KvStore& store,
+                                                         Metrics& metrics) {
+  return PrunedEngine::Make(options, std::move(backend), store, metrics);
+}
+
+}  // namespace slimfill::engine

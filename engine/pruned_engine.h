@@ -1,0 +1,34 @@
+// The engine: a model on a backend, pruned prefill and decode, a KV store behind it.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "base/metrics.h"
+#include "engine/engine.h"
+#include "engine/ops/backend.h"
+#include "kvstore/api/kv_store.h"
+
+namespace slimfill::engine {
+
+struct PrunedEngineOptions {
+  std::string model_path;
+  std::string plan = "builtin";               // "builtin", "off", or a plan file's path
+  int64_t max_context = 0;                    // tokens; 0: the model's own
+  int64_t chunk_tokens = 1024;                // a multiple of 64
+  int64_t kv_pages_bytes = int64_t{4} << 30;  // KV the engine may hold
+  int max_decode_batch = 64;
+  // Called while the model is loaded, in [0, 1].
+  std::function<void(double fraction)> load_progress;
+};
+
+// Borrows `store` and `metrics`, which must outlive the engine. INVALID_ARGUMENT or NOT_FOUND with the remedy for a bad
+// model, plan or option; RESOURCE_EXHAUSTED without memory.
+absl::StatusOr<std::unique_ptr<Engine>> MakePrunedEngine(const PrunedEngineOptions& options,
+                                                         std::unique_ptr<Backend> backend, kvstore::KvStore& store,
+                                                         Metrics& metrics);
+
+}  // namespace slimfill::engine

@@ -1,0 +1,88 @@
+// One request inside the engine: where it stands, what it holds. Internal to the engine.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/block_scorer.h"
+#include "engine/engine.h"
+#include "engine/kv/layer_kv.h"
+#include "engine/kv/streamer.h"
+#include "engine/prune/policy.h"
+#include "engine/sampling/output_stream.h"
+#include "engine/sampling/sampler.h"
+#include "engine/stage.h"
+#include "engine/unit_keys.h"
+
+namespace slimfill::engine {
+
+// What decode needs to exchange blocks at one prune layer.
+struct SwapState {
+  PlanStage stage;
+  std::unique_ptr<UnitKeys> unit_keys;  // of every block that entered the layer
+  std::vector<int32_t> forced;
+  std::vector<std::vector<float>> recent_q;  // the newest tokens' queries, [heads, head_dim] each
+  std::shared_ptr<PendingFetch> fetch;       // null: nothing on its way
+  std::vector<int32_t> wanted;               // blocks being fetched, best first
+  std::vector<int32_t> leaving;              // blocks they replace, worst first; as many
+};
+
+class PrunedSequence final : public Sequence {
+ public:
+  PrunedSequence(SequenceRequest sequence_request, int layers, PagePool& pool, const Tokenizer& tokenizer, int vocab)
+      : request(std::move(sequence_request)),
+        prompt_tokens(static_cast<int64_t>(request.prompt.size())),
+        sampler(request.sampling, request.prompt, vocab),
+        output(tokenizer, request.sampling) {
+    kv.reserve(layers);
+    for (int i = 0; i < layers; ++i) kv.emplace_back(pool);
+  }
+  ~PrunedSequence() override {
+    if (private_area != nullptr) streamer->ClosePrivate(private_area);
+  }
+
+  const PrefillReport& prefill_report() const override { return report; }
+  DecodeReport decode_report() const override { return decode; }
+  std::string Flush() override { return output.Flush(); }
+
+  const SequenceRequest request;
+  const int64_t prompt_tokens;
+  QuestionSegment question;
+  std::vector<int32_t> forced;  // blocks
+
+  // Prefill.
+  std::vector<Stage> stages;
+  size_t stage = 0;                       // the one being run
+  int64_t next_row = 0;                   // of the stage's rows
+  std::vector<int32_t> positions;         // of the rows, ascending
+  std::vector<int32_t> blocks;            // that the rows belong to
+  std::unique_ptr<Buffer> hidden_buffer;  // f32 [prompt, hidden]; freed when prefill is done
+  std::optional<QueryWindow> window;
+  std::vector<int32_t> earlier_candidates;
+  std::vector<float> earlier_scores;
+  std::vector<kvstore::BlockKey> prefix_keys;  // empty: prefix reuse is off
+  double work_total_flops = 0;
+  double work_done_flops = 0;
+  PrefillReport report;
+
+  // KV.
+  PageReservation reservation;  // before kv: pages go back first
+  std::vector<LayerKv> kv;      // per layer
+  KvStreamer* streamer = nullptr;
+  std::shared_ptr<PrivateArea> private_area;  // null until something is stored for swaps
+  std::map<int, SwapState> swaps;             // by layer
+
+  // Decode.
+  Sampler sampler;
+  OutputStream output;
+  TokenId last_token = -1;
+  int64_t position = 0;  // of last_token
+  DecodeReport decode;
+};
+
+}  // namespace slimfill::engine

@@ -1,0 +1,270 @@
+#include "kvstore/core/local_store.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/metric_names.h"
+#include "base/status.h"
+#include "kvstore/api/block_key.h"
+
+namespace slimfill::kvstore {
+namespace {
+
+constexpr uint64_t kMinMemoryBytes = 64 * 1024;
+
+void Count(std::atomic<uint64_t>& counter, uint64_t by = 1) { counter.fetch_add(by, std::memory_order_relaxed); }
+
+}  // namespace
+
+absl::Status PendingValue::Append(absl::Span<const std::byte> bytes) {
+  if (bytes.size() > size() - written_) {
+    return absl::InvalidArgumentError(absl::StrCat("the value grows past the ", size(), " bytes announced for it: ",
+                                                   written_, " are written, ", bytes.size(), " more came"));
+  }
+  std::memcpy(buffer_.bytes().data() + written_, bytes.data(), bytes.size());
+  written_ += bytes.size();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<LocalKvStore>> LocalKvStore::Create(const LocalStoreOptions& options, const Clock& clock,
+                                                                   Metrics* metrics) {
+  if (options.memory_bytes < kMinMemoryBytes) {
+    return absl::InvalidArgumentError(absl::StrCat("KV store memory of ", options.memory_bytes,
+                                                   " bytes is below the minimum of ", kMinMemoryBytes,
+                                                   ": raise --memory"));
+  }
+  if (options.lease_ttl < absl::Milliseconds(1)) {
+    return absl::InvalidArgumentError(absl::StrCat("lease time to live of ", absl::FormatDuration(options.lease_ttl),
+                                                   " is below the minimum of 1ms: raise --lease-ttl"));
+  }
+  return std::unique_ptr<LocalKvStore>(new LocalKvStore(options, clock, metrics));
+}
+
+LocalKvStore::LocalKvStore(const LocalStoreOptions& options, const Clock& clock, Metrics* metrics)
+    : options_(options),
+      clock_(clock),
+      metrics_(metrics),
+      arena_(Arena::Create(options.memory_bytes)),
+      leases_({options.lease_ttl, options.max_leases, options.max_leased_blocks}) {
+  if (metrics_ != nullptr) metrics_->Set(metric::kKvStoreBytes, static_cast<double>(options.memory_bytes), {"limit"});
+  RecordGauges();
+}
+
+absl::StatusOr<PrefixMatch> LocalKvStore::MatchPrefix(absl::Span<const BlockKey> keys, absl::Time deadline) {
+  SLIMFILL_RETURN_IF_ERROR(CheckKeys(keys.size(), options_.limits));
+  const absl::Time now = clock_.Now();
+  if (now >= deadline) return DeadlineExpired();
+  EndExpiredLeases(now);
+  std::vector<EntryRef> pins;
+  for (const BlockKey& key : keys) {
+    std::optional<EntryRef> pin = index_.Pin(key);
+    if (!pin.has_value()) break;
+    pins.push_back(*std::move(pin));
+  }
+  PrefixMatch match;
+  if (pins.empty()) return match;
+  match.blocks = static_cast<int64_t>(pins.size());
+  absl::StatusOr<LeaseId> lease = leases_.OpenPrefix(pins, now);
+  if (!lease.ok()) {
+    for (const EntryRef& pin : pins) index_.Unpin(pin);
+    return lease.status();
+  }
+  match.lease = *lease;
+  RecordGauges();
+  return match;
+}
+
+absl::StatusOr<LeaseId> LocalKvStore::OpenPrivate(absl::Time deadline) {
+  const absl::Time now = clock_.Now();
+  if (now >= deadline) return DeadlineExpired();
+  EndExpiredLeases(now);
+  absl::StatusOr<LeaseId> lease = leases_.OpenPrivate(now);
+  RecordGauges();
+  return lease;
+}
+
+absl::StatusOr<std::vector<absl::Status>> LocalKvStore::Put(absl::Span<const PutItem> items, LeaseId lease,
+                                                            absl::Time deadline) {
+  SLIMFILL_RETURN_IF_ERROR(CheckPut(items, options_.limits));
+  const absl::Time start = clock_.Now();
+  if (start >= deadline) return DeadlineExpired();
+  std::vector<absl::Status> statuses;
+  statuses.reserve(items.size());
+  uint64_t bytes = 0;
+  for (const PutItem& item : items) {
+    statuses.push_back(clock_.Now() < deadline ? PutItemNow(item, lease) : DeadlineExpired());
+    if (statuses.back().ok()) bytes += ValueBytes(item);
+  }
+  RecordTransfer("put", bytes, start);
+  RecordGauges();
+  return statuses;
+}
+
+absl::StatusOr<std::vector<absl::Status>> LocalKvStore::Fetch(absl::Span<const FetchItem> items, LeaseId lease,
+                                                              absl::Time deadline) {
+  SLIMFILL_RETURN_IF_ERROR(CheckFetch(items, options_.limits));
+  const absl::Time start = clock_.Now();
+  if (start >= deadline) return DeadlineExpired();
+  std::vector<absl::Status> statuses;
+  statuses.reserve(items.size());
+  uint64_t bytes = 0;
+  for (const FetchItem& item : items) {
+    statuses.push_back(clock_.Now() < deadline ? FetchItemNow(item, lease) : DeadlineExpired());
+    if (statuses.back().ok()) bytes += item.destination.size();
+  }
+  RecordTransfer("fetch", bytes, start);
+  return statuses;
+}
+
+absl::Status LocalKvStore::Renew(LeaseId lease, absl::Time deadline) {
+  const absl::Time now = clock_.Now();
+  if (now >= deadline) return DeadlineExpired();
+  EndExpiredLeases(now);
+  return leases_.Renew(lease, now);
+}
+
+void LocalKvStore::Release(LeaseId lease) {
+  if (std::optional<Lease> ended = leases_.Take(lease)) DropHoldings(*ended);
+  EndExpiredLeases(clock_.Now());
+  RecordGauges();
+}
+
+absl::StatusOr<StoreStats> LocalKvStore::Stats(absl::Time deadline) {
+  const absl::Time now = clock_.Now();
+  if (now >= deadline) return DeadlineExpired();
+  EndExpiredLeases(now);
+  RecordGauges();
+  return StoreStats{.bytes_used = arena_->used_bytes(),
+                    .bytes_limit = arena_->limit_bytes(),
+                    .blocks = index_.size(),
+                    .leases = leases_.size(),
+                    .evictions = evictions_,
+                    .hits = hits_,
+                    .misses = misses_,
+                    .puts = puts_,
+                    .puts_refused = puts_refused_};
+}
+
+absl::StatusOr<PendingValue> LocalKvStore::Reserve(const BlockKey& key, const BlockKey& parent, uint64_t bytes,
+                                                   LeaseId lease) {
+  SLIMFILL_RETURN_IF_ERROR(CallBudget("Put", options_.limits).AddItem(bytes));
+  const absl::Time now = clock_.Now();
+  EndExpiredLeases(now);
+  if (lease != 0) SLIMFILL_RETURN_IF_ERROR(leases_.CheckPrivate(lease, now));
+  const IndexKey index_key{lease, key};
+  if (index_.Find(index_key).has_value()) {
+    return absl::AlreadyExistsError(absl::StrCat("block ", ToHex(key), " is stored and keeps its value"));
+  }
+  const bool has_parent = lease == 0 && parent != BlockKey{};
+  ParentLink link;
+  if (has_parent) link = index_.LinkParent(parent);
+  // A block without its parent cannot be matched: it may have free room, but nothing useful goes for its sake.
+  SLIMFILL_ASSIGN_OR_RETURN(Buffer buffer, AllocateEvicting(bytes, /*may_evict=*/!has_parent || link));
+  return PendingValue(index_key, std::move(link), std::move(buffer));
+}
+
+absl::StatusOr<Buffer> LocalKvStore::AllocateEvicting(uint64_t bytes, bool may_evict) {
+  const bool could_fit = Arena::Charge(bytes) <= options_.memory_bytes;
+  while (true) {
+    if (std::optional<Buffer> buffer = arena_->TryAllocate(bytes)) return *std::move(buffer);
+    if (!could_fit || !may_evict || !index_.EvictOne()) break;
+    Count(evictions_);
+    if (metrics_ != nullptr) metrics_->Add(metric::kKvEvictions);
+  }
+  Count(puts_refused_);
+  if (metrics_ != nullptr) metrics_->Add(metric::kKvPutsRefused);
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "no room for a block of ", bytes, " bytes: ", arena_->used_bytes(), " of ", options_.memory_bytes,
+      " bytes are in use and ",
+      !could_fit
+          ? "the block alone is too large"
+          : (may_evict ? "all is leased or being read" : "nothing is evicted for a block whose parent is not stored"),
+      ": raise --memory or release leases"));
+}
+
+absl::Status LocalKvStore::Publish(PendingValue value) {
+  SLIMFILL_CHECK(value.written() == value.size());
+  const LeaseId owner = value.key_.owner;
+  const BlockKey key = value.key_.key;
+  auto stored = std::make_shared<const Value>(key, std::move(value.buffer_));
+  if (!index_.Insert(value.key_, std::move(stored), std::move(value.parent_))) return absl::OkStatus();
+  if (owner != 0) {
+    // The lease may have ended while the value was written, and then nobody else will ever remove it.
+    absl::Status added = leases_.AddPrivateBlock(owner, key, clock_.Now());
+    if (!added.ok()) {
+      index_.Remove(value.key_);
+      return added;
+    }
+  }
+  Count(puts_);
+  if (metrics_ != nullptr) metrics_->Add(metric::kKvPuts);
+  return absl::OkStatus();
+}
+
+absl::Status LocalKvStore::PutItemNow(const PutItem& item, LeaseId lease) {
+  absl::StatusOr<PendingValue> pending = Reserve(item.key, item.parent, ValueBytes(item), lease);
+  if (absl::IsAlreadyExists(pending.status())) return absl::OkStatus();
+  SLIMFILL_RETURN_IF_ERROR(pending.status());
+  for (absl::Span<const std::byte> part : item.parts) SLIMFILL_RETURN_IF_ERROR(pending->Append(part));
+  return Publish(*std::move(pending));
+}
+
+absl::StatusOr<ValueRange> LocalKvStore::Read(const BlockKey& key, uint64_t offset, uint64_t length, LeaseId lease) {
+  EndExpiredLeases(clock_.Now());
+  std::optional<Index::Found> found;
+  if (lease != 0) found = index_.Find({lease, key});
+  if (!found.has_value()) found = index_.Find({0, key});
+  if (!found.has_value()) {
+    Count(misses_);
+    if (metrics_ != nullptr) metrics_->Add(metric::kKvFetchMisses);
+    return absl::NotFoundError(absl::StrCat("block ", ToHex(key), " is not stored"));
+  }
+  absl::StatusOr<absl::Span<const std::byte>> bytes = found->value->Read(offset, length);
+  if (absl::IsDataLoss(bytes.status())) {
+    index_.RemoveExactly(found->ref);
+    if (metrics_ != nullptr) metrics_->Add(metric::kKvCorruptBlocks);
+  }
+  SLIMFILL_RETURN_IF_ERROR(bytes.status());
+  Count(hits_);
+  if (metrics_ != nullptr) metrics_->Add(metric::kKvFetchHits);
+  return ValueRange{std::move(found->value), *bytes};
+}
+
+absl::Status LocalKvStore::FetchItemNow(const FetchItem& item, LeaseId lease) {
+  SLIMFILL_ASSIGN_OR_RETURN(const ValueRange range, Read(item.key, item.offset, item.destination.size(), lease));
+  std::memcpy(item.destination.data(), range.bytes.data(), range.bytes.size());
+  return absl::OkStatus();
+}
+
+std::vector<absl::Status> LocalKvStore::Delete(absl::Span<const BlockKey> keys) {
+  EndExpiredLeases(clock_.Now());
+  std::vector<absl::Status> statuses(keys.size());
+  for (size_t i = keys.size(); i-- > 0;) statuses[i] = index_.RemoveIfIdle(keys[i]);  // children before their parents
+  RecordGauges();
+  return statuses;
+}
+
+void LocalKvStore::EndExpiredLeases(absl::Time now) {
+  while (std::optional<Lease> ended = leases_.TakeExpired(now)) DropHoldings(*ended);
+}
+
+void LocalKvStore::DropHoldings(const Lease& lease) {
+  for (const EntryRef& pin : lease.pins) index_.Unpin(pin);
+  for (const BlockKey& key : lease.private_blocks) index_.Remove({lease.id, key});
+}
+
+void LocalKvStore::RecordTransfer(const char* direction, uint64_t bytes, absl::Time start) {
+  if (metrics_ == nullptr) return;
+  metrics_->Add(metric::kKvTransferBytes, {direction, path()}, static_cast<double>(bytes));
+  metrics_->Observe(metric::kKvTransferSeconds, absl::ToDoubleSeconds(clock_.Now() - start), {direction, path()});
+}
+
+void LocalKvStore::RecordGauges() {
+  if (metrics_ == nullptr) return;
+  metrics_->Set(metric::kKvStoreBytes, static_cast<double>(arena_->used_bytes()), {"used"});
+  metrics_->Set(metric::kKvLeases, static_cast<double>(leases_.size()));
+}
+
+}  // namespace slimfill::kvstore

@@ -1,0 +1,118 @@
+// The KV store in this process: the embedded default of the server, and the core of slimfill-kvstore.
+//
+// Life of a block: Reserve finds room for it (WRITING, visible to nobody), Publish makes it readable (READY), eviction,
+// deletion or the end of its private lease take it out of the index (DOOMED), and its memory returns to the arena when
+// the last reader lets go. No lock is held while bytes are copied or checksummed, so no reader delays a writer.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "base/metrics.h"
+#include "kvstore/api/kv_store.h"
+#include "kvstore/api/limits.h"
+#include "kvstore/core/arena.h"
+#include "kvstore/core/index.h"
+#include "kvstore/core/leases.h"
+#include "kvstore/core/value.h"
+
+namespace slimfill::kvstore {
+
+struct LocalStoreOptions {
+  // Values, rounded up to whole pages, and Arena::kOverheadBytes for each.
+  uint64_t memory_bytes = uint64_t{4} << 30;
+  absl::Duration lease_ttl = absl::Seconds(10);
+  size_t max_leases = 65536;
+  size_t max_leased_blocks = 262144;
+  KvLimits limits;
+};
+
+// A value on its way into the store. Move only; dropping it gives its room back.
+class PendingValue {
+ public:
+  // Appends the next bytes. INVALID_ARGUMENT when they are more than were announced.
+  absl::Status Append(absl::Span<const std::byte> bytes);
+  uint64_t written() const { return written_; }
+  uint64_t size() const { return buffer_.bytes().size(); }
+
+ private:
+  friend class LocalKvStore;
+  PendingValue(IndexKey key, ParentLink parent, Buffer buffer)
+      : key_(std::move(key)), parent_(std::move(parent)), buffer_(std::move(buffer)) {}
+
+  IndexKey key_;
+  ParentLink parent_;
+  Buffer buffer_;
+  uint64_t written_ = 0;
+};
+
+// A range of a stored value, verified. Its bytes stay as long as it does, whatever happens to the block.
+struct ValueRange {
+  std::shared_ptr<const Value> value;
+  absl::Span<const std::byte> bytes;
+};
+
+class LocalKvStore final : public KvStore {
+ public:
+  // INVALID_ARGUMENT for options out of range. `clock` and `metrics` (may be null) outlive the store.
+  static absl::StatusOr<std::unique_ptr<LocalKvStore>> Create(const LocalStoreOptions& options, const Clock& clock,
+                                                              Metrics* metrics);
+
+  absl::StatusOr<PrefixMatch> MatchPrefix(absl::Span<const BlockKey> keys, absl::Time deadline) override;
+  absl::StatusOr<LeaseId> OpenPrivate(absl::Time deadline) override;
+  absl::StatusOr<std::vector<absl::Status>> Put(absl::Span<const PutItem> items, LeaseId lease,
+                                                absl::Time deadline) override;
+  absl::StatusOr<std::vector<absl::Status>> Fetch(absl::Span<const FetchItem> items, LeaseId lease,
+                                                  absl::Time deadline) override;
+  absl::Status Renew(LeaseId lease, absl::Time deadline) override;
+  void Release(LeaseId lease) override;
+  absl::StatusOr<StoreStats> Stats(absl::Time deadline) override;
+  const char* path() const override { return "embedded"; }
+
+  // The steps that Put and Fetch are made of, for callers whose bytes come and go in pieces.
+
+  // Room for a value of `bytes` under a shared (lease 0) or private key. ALREADY_EXISTS when the key is present;
+  // RESOURCE_EXHAUSTED when what could be evicted is not enough.
+  absl::StatusOr<PendingValue> Reserve(const BlockKey& key, const BlockKey& parent, uint64_t bytes, LeaseId lease);
+  // REQUIRES: value.written() == value.size(). OK as well when another writer was faster.
+  absl::Status Publish(PendingValue value);
+  // NOT_FOUND, OUT_OF_RANGE, DATA_LOSS as in Fetch.
+  absl::StatusOr<ValueRange> Read(const BlockKey& key, uint64_t offset, uint64_t length, LeaseId lease);
+
+  // Removes shared blocks that are neither leased nor followed by others; a chain may be given front to back. One
+  // status per key: NOT_FOUND, FAILED_PRECONDITION when in use.
+  std::vector<absl::Status> Delete(absl::Span<const BlockKey> keys);
+
+  const LocalStoreOptions& options() const { return options_; }
+
+ private:
+  LocalKvStore(const LocalStoreOptions& options, const Clock& clock, Metrics* metrics);
+
+  absl::StatusOr<Buffer> AllocateEvicting(uint64_t bytes, bool may_evict);
+  absl::Status PutItemNow(const PutItem& item, LeaseId lease);
+  absl::Status FetchItemNow(const FetchItem& item, LeaseId lease);
+  void EndExpiredLeases(absl::Time now);
+  void DropHoldings(const Lease& lease);
+  void RecordTransfer(const char* direction, uint64_t bytes, absl::Time start);
+  void RecordGauges();
+
+  const LocalStoreOptions options_;
+  const Clock& clock_;
+  Metrics* const metrics_;
+  const std::shared_ptr<Arena> arena_;
+  Index index_;
+  LeaseTable leases_;
+  std::atomic<uint64_t> evictions_{0};
+  std::atomic<uint64_t> hits_{0};
+  std::atomic<uint64_t> misses_{0};
+  std::atomic<uint64_t> puts_{0};
+  std::atomic<uint64_t> puts_refused_{0};
+};
+
+}  // namespace slimfill::kvstore

@@ -1,0 +1,37 @@
+// A stored value: bytes that no longer change, with a checksum per page so that a range is verified without reading the
+// rest. Shared by the index and by whoever is copying out: eviction drops the index's share, never memory in use.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "kvstore/api/kv_store.h"
+#include "kvstore/core/arena.h"
+
+namespace slimfill::kvstore {
+
+class Value {
+ public:
+  static constexpr uint64_t kChecksumPageBytes = 64 * 1024;
+
+  // Takes the filled buffer of `key` and computes its checksums.
+  Value(const BlockKey& key, Buffer buffer);
+
+  uint64_t size() const { return buffer_.bytes().size(); }
+
+  // The range's bytes, once the pages that it touches have been verified. OUT_OF_RANGE; DATA_LOSS on a mismatch.
+  absl::StatusOr<absl::Span<const std::byte>> Read(uint64_t offset, uint64_t length) const;
+
+ private:
+  absl::Span<const std::byte> Page(uint64_t page) const;
+
+  const BlockKey key_;
+  const Buffer buffer_;
+  std::vector<uint64_t> checksums_;  // one per page
+};
+
+}  // namespace slimfill::kvstore

@@ -1,0 +1,84 @@
+#include "kvstore/service/app.h"
+
+#include <signal.h>
+#include <time.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "base/byte_size.h"
+#include "base/clock.h"
+#include "base/logging.h"
+#include "base/metric_names.h"
+#include "base/metrics.h"
+#include "base/status.h"
+#include "kvstore/core/local_store.h"
+#include "kvstore/service/kv_server.h"
+#include "kvstore/service/options.h"
+
+namespace slimfill::kvstore {
+namespace {
+
+constexpr absl::Duration kStopGrace = absl::Seconds(5);
+
+// Blocked before the first thread starts, so that no thread is interrupted and the main thread collects them.
+sigset_t BlockStopSignals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  return signals;
+}
+
+// Between signals it ends leases that ran out and brings the gauges up to date, once a second.
+int WaitForStopSignal(const sigset_t& signals, LocalKvStore& store) {
+  const timespec second{.tv_sec = 1, .tv_nsec = 0};
+  while (true) {
+    const int signal = sigtimedwait(&signals, nullptr, &second);
+    if (signal > 0) return signal;
+    SLIMFILL_CHECK(errno == EAGAIN || errno == EINTR);
+    SLIMFILL_CHECK(store.Stats(absl::InfiniteFuture()).ok());
+  }
+}
+
+absl::Status Serve(const KvStoreOptions& options, const sigset_t& signals) {
+  const SystemClock clock;
+  Metrics metrics;
+  metrics.Set(metric::kBuildInfo, 1, {SLIMFILL_VERSION});
+  SLIMFILL_ASSIGN_OR_RETURN(const std::unique_ptr<LocalKvStore> store,
+                            LocalKvStore::Create(options.store, clock, &metrics));
+  std::unique_ptr<MetricsExposer> exposer;
+  if (options.metrics_listen.has_value()) {
+    SLIMFILL_ASSIGN_OR_RETURN(exposer, MetricsExposer::Start(FormatListenAddress(*options.metrics_listen), metrics));
+    spdlog::info("serving metrics host={} port={}", options.metrics_listen->host, exposer->port());
+  }
+  SLIMFILL_ASSIGN_OR_RETURN(const std::unique_ptr<KvServer> server,
+                            KvServer::Start(options.listen, *store, clock, metrics));
+  spdlog::info("configuration memory={} lease_ttl={} version={}", FormatByteSize(options.store.memory_bytes),
+               absl::FormatDuration(options.store.lease_ttl), SLIMFILL_VERSION);
+  spdlog::info("listening address={}", FormatListenAddress(server->address()));
+  const int signal = WaitForStopSignal(signals, *store);
+  spdlog::info("stopping signal={}", signal);
+  server->Stop(kStopGrace);
+  spdlog::info("stopped");
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+int RunKvStore(int argc, const char* const* argv) {
+  const CommandLine command_line = ParseCommandLine(argc, argv);
+  if (!command_line.options.has_value()) return command_line.exit_code;
+  const sigset_t signals = BlockStopSignals();
+  absl::Status status = InitLogging("slimfill-kvstore", command_line.options->log_level);
+  if (status.ok()) status = Serve(*command_line.options, signals);
+  if (status.ok()) return EXIT_SUCCESS;
+  spdlog::error("{}", std::string(status.message()));
+  return EXIT_FAILURE;
+}
+
+}  // namespace slimfill::kvstore

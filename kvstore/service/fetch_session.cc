@@ -1,0 +1,76 @@
+#include "kvstore/service/fetch_session.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "kvstore/api/checksum.h"
+#include "kvstore/api/limits.h"
+#include "kvstore/service/call_status.h"
+
+namespace slimfill::kvstore {
+namespace {
+
+constexpr uint64_t kFailureBytes = 256;  // a failure's share of a message: its text and fields
+
+}  // namespace
+
+absl::StatusOr<FetchSession> FetchSession::Create(LocalKvStore& store, const v1::FetchRequest& request) {
+  const uint32_t message_bytes = request.max_message_bytes() == 0 ? kDefaultMessageBytes : request.max_message_bytes();
+  if (message_bytes < kMinMessageBytes || message_bytes > kMaxMessageBytes) {
+    return absl::InvalidArgumentError(absl::StrCat("max_message_bytes is ", message_bytes, ", the limits are ",
+                                                   kMinMessageBytes, " and ", kMaxMessageBytes,
+                                                   ": choose a value between them, or 0"));
+  }
+  CallBudget budget("Fetch", store.options().limits);
+  std::vector<Range> ranges;
+  for (const v1::FetchRange& asked : request.ranges()) {
+    SLIMFILL_RETURN_IF_ERROR(budget.AddItem(asked.length()));
+    SLIMFILL_ASSIGN_OR_RETURN(const BlockKey key, ParseKey(asked.key(), "FetchRange.key"));
+    ranges.push_back({key, asked.offset(), asked.length()});
+  }
+  return FetchSession(store, request.lease(), message_bytes, std::move(ranges));
+}
+
+bool FetchSession::Next(v1::FetchResponse* response) {
+  response->Clear();
+  uint64_t room = message_bytes_;
+  while (next_ < ranges_.size() && room > 0) {
+    if (current_.value == nullptr) {
+      const Range& range = ranges_[next_];
+      absl::StatusOr<ValueRange> found = store_->Read(range.key, range.offset, range.length, lease_);
+      if (!found.ok()) {
+        *response->add_failures() = MakeItemStatus(static_cast<uint32_t>(next_), found.status());
+        ++next_;
+        room -= std::min(room, kFailureBytes);
+        continue;
+      }
+      current_ = *std::move(found);
+      sent_ = 0;
+      // A range that does not fit any more starts the next message, unless it is longer than any message.
+      if (room < message_bytes_ && range.length > room && range.length <= message_bytes_) break;
+    }
+    room -= AddChunk(room, response);
+  }
+  return response->failures_size() + response->chunks_size() > 0;
+}
+
+uint64_t FetchSession::AddChunk(uint64_t room, v1::FetchResponse* response) {
+  const Range& range = ranges_[next_];
+  const absl::Span<const std::byte> bytes = current_.bytes.subspan(sent_, room);
+  v1::Chunk* chunk = response->add_chunks();
+  chunk->set_ordinal(static_cast<uint32_t>(next_));
+  chunk->set_offset(range.offset + sent_);
+  chunk->set_checksum(Checksum(range.key, range.offset + sent_, bytes));
+  chunk->set_data(bytes.data(), bytes.size());
+  sent_ += bytes.size();
+  sent_bytes_ += bytes.size();
+  if (sent_ == current_.bytes.size()) {
+    current_ = {};
+    ++next_;
+  }
+  return bytes.size();
+}
+
+}  // namespace slimfill::kvstore

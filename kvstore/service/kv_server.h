@@ -1,0 +1,35 @@
+// The gRPC server of the KV tier: KvService, health and reflection on one port.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "base/listen_address.h"
+#include "base/metrics.h"
+#include "kvstore/core/local_store.h"
+
+namespace slimfill::kvstore {
+
+class KvServer {
+ public:
+  // Listens at once; UNAVAILABLE with the remedy when it cannot. Port 0 picks a free one. `store`, `clock` and
+  // `metrics` outlive the server.
+  static absl::StatusOr<std::unique_ptr<KvServer>> Start(const ListenAddress& listen, LocalKvStore& store,
+                                                         const Clock& clock, Metrics& metrics);
+  ~KvServer();  // stops, without grace
+
+  const ListenAddress& address() const;  // with the port in use
+
+  // Says NOT_SERVING (liveness stays), takes no new streams, lets running ones finish for at most `grace`, and stops.
+  void Stop(absl::Duration grace);
+
+ private:
+  struct Impl;
+  explicit KvServer(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace slimfill::kvstore

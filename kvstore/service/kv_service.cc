@@ -1,0 +1,248 @@
+#include "kvstore/service/kv_service.h"
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "base/metric_names.h"
+#include "base/status.h"
+#include "kvstore/api/block_key.h"
+#include "kvstore/service/call_status.h"
+#include "kvstore/service/fetch_session.h"
+#include "kvstore/service/put_session.h"
+
+namespace slimfill::kvstore {
+namespace {
+
+// Core operations take microseconds per block; the call's own deadline is gRPC's to keep.
+constexpr absl::Time kNoDeadline = absl::InfiniteFuture();
+constexpr absl::Duration kMaxStreamDeadline = absl::Minutes(5);
+
+template <typename Keys>
+absl::StatusOr<std::vector<BlockKey>> ParseKeys(const Keys& bytes, const KvLimits& limits) {
+  SLIMFILL_RETURN_IF_ERROR(CheckKeys(bytes.size(), limits));
+  std::vector<BlockKey> keys;
+  keys.reserve(bytes.size());
+  for (const std::string& key : bytes) {
+    SLIMFILL_ASSIGN_OR_RETURN(keys.emplace_back(), ParseKey(key, "keys"));
+  }
+  return keys;
+}
+
+uint64_t RandomEpoch() {
+  const BlockKey random = RandomKey();
+  uint64_t epoch = 0;
+  for (int byte = 0; byte < 8; ++byte) epoch = epoch << 8 | random.bytes[byte];
+  return epoch;
+}
+
+}  // namespace
+
+// Reads chunks until the client is done or breaks a rule; deletes itself when gRPC has let go of it.
+class KvService::PutReactor final : public grpc::ServerReadReactor<v1::PutRequest> {
+ public:
+  PutReactor(KvService& service, grpc::CallbackServerContext& context, v1::PutResponse* response)
+      : service_(service),
+        context_(context),
+        response_(response),
+        session_(service.store_),
+        start_(service.clock_.Now()) {
+    const absl::Status status = service.Admit(context, "Put", &inside_);
+    if (status.ok()) {
+      StartRead(&request_);
+    } else {
+      End(status);
+    }
+  }
+
+  void OnReadDone(bool ok) override {
+    if (!ok && context_.IsCancelled()) {
+      End(absl::CancelledError("the client went away"));
+    } else if (!ok) {  // the client has sent everything
+      session_.Finish(response_);
+      End(absl::OkStatus());
+    } else if (const absl::Status status = session_.Accept(request_); !status.ok()) {
+      End(status);
+    } else {
+      StartRead(&request_);
+    }
+  }
+  void OnDone() override {
+    if (inside_) service_.gate_.Leave();
+    delete this;
+  }
+
+ private:
+  void End(const absl::Status& status) {
+    service_.RecordTransfer("put", session_.stored_bytes(), start_);
+    Finish(service_.Ended("Put", status));
+  }
+
+  KvService& service_;
+  grpc::CallbackServerContext& context_;
+  v1::PutResponse* const response_;
+  v1::PutRequest request_;
+  PutSession session_;
+  bool inside_ = false;
+  const absl::Time start_;
+};
+
+class KvService::FetchReactor final : public grpc::ServerWriteReactor<v1::FetchResponse> {
+ public:
+  FetchReactor(KvService& service, grpc::CallbackServerContext& context, const v1::FetchRequest& request)
+      : service_(service), start_(service.clock_.Now()) {
+    absl::Status status = service.Admit(context, "Fetch", &inside_);
+    if (status.ok()) {
+      absl::StatusOr<FetchSession> session = FetchSession::Create(service.store_, request);
+      status = session.status();
+      if (session.ok()) session_.emplace(*std::move(session));
+    }
+    if (status.ok()) {
+      WriteNext();
+    } else {
+      End(status);
+    }
+  }
+
+  void OnWriteDone(bool ok) override {
+    if (ok) {
+      WriteNext();
+    } else {
+      End(absl::CancelledError("the client went away"));
+    }
+  }
+  void OnDone() override {
+    if (inside_) service_.gate_.Leave();
+    delete this;
+  }
+
+ private:
+  void WriteNext() {
+    if (session_->Next(&response_)) {
+      StartWrite(&response_);
+    } else {
+      End(absl::OkStatus());
+    }
+  }
+  void End(const absl::Status& status) {
+    if (session_.has_value()) service_.RecordTransfer("fetch", session_->sent_bytes(), start_);
+    Finish(service_.Ended("Fetch", status));
+  }
+
+  KvService& service_;
+  std::optional<FetchSession> session_;
+  v1::FetchResponse response_;
+  bool inside_ = false;
+  const absl::Time start_;
+};
+
+KvService::KvService(LocalKvStore& store, const Clock& clock, Metrics& metrics)
+    : store_(store), clock_(clock), metrics_(metrics), epoch_(RandomEpoch()) {}
+
+grpc::ServerUnaryReactor* KvService::MatchPrefix(grpc::CallbackServerContext* context,
+                                                 const v1::MatchPrefixRequest* request,
+                                                 v1::MatchPrefixResponse* response) {
+  absl::StatusOr<std::vector<BlockKey>> keys = ParseKeys(request->keys(), store_.options().limits);
+  if (!keys.ok()) return FinishUnary(context, "MatchPrefix", keys.status());
+  const absl::StatusOr<PrefixMatch> match = store_.MatchPrefix(*keys, kNoDeadline);
+  if (match.ok()) {
+    response->set_blocks(static_cast<uint32_t>(match->blocks));
+    response->set_lease(match->lease);
+    response->set_epoch(epoch_);
+  }
+  return FinishUnary(context, "MatchPrefix", match.status());
+}
+
+grpc::ServerUnaryReactor* KvService::OpenPrivate(grpc::CallbackServerContext* context, const v1::OpenPrivateRequest*,
+                                                 v1::OpenPrivateResponse* response) {
+  const absl::StatusOr<LeaseId> lease = store_.OpenPrivate(kNoDeadline);
+  if (lease.ok()) {
+    response->set_lease(*lease);
+    response->set_epoch(epoch_);
+  }
+  return FinishUnary(context, "OpenPrivate", lease.status());
+}
+
+grpc::ServerReadReactor<v1::PutRequest>* KvService::Put(grpc::CallbackServerContext* context,
+                                                        v1::PutResponse* response) {
+  return new PutReactor(*this, *context, response);
+}
+
+grpc::ServerWriteReactor<v1::FetchResponse>* KvService::Fetch(grpc::CallbackServerContext* context,
+                                                              const v1::FetchRequest* request) {
+  return new FetchReactor(*this, *context, *request);
+}
+
+grpc::ServerUnaryReactor* KvService::Renew(grpc::CallbackServerContext* context, const v1::RenewRequest* request,
+                                           v1::RenewResponse*) {
+  return FinishUnary(context, "Renew", store_.Renew(request->lease(), kNoDeadline));
+}
+
+grpc::ServerUnaryReactor* KvService::Release(grpc::CallbackServerContext* context, const v1::ReleaseRequest* request,
+                                             v1::ReleaseResponse*) {
+  store_.Release(request->lease());
+  return FinishUnary(context, "Release", absl::OkStatus());
+}
+
+grpc::ServerUnaryReactor* KvService::Delete(grpc::CallbackServerContext* context, const v1::DeleteRequest* request,
+                                            v1::DeleteResponse* response) {
+  absl::StatusOr<std::vector<BlockKey>> keys = ParseKeys(request->keys(), store_.options().limits);
+  if (!keys.ok()) return FinishUnary(context, "Delete", keys.status());
+  uint32_t ordinal = 0;
+  for (const absl::Status& status : store_.Delete(*keys)) {
+    *response->add_statuses() = MakeItemStatus(ordinal++, status);
+  }
+  return FinishUnary(context, "Delete", absl::OkStatus());
+}
+
+grpc::ServerUnaryReactor* KvService::Stats(grpc::CallbackServerContext* context, const v1::StatsRequest*,
+                                           v1::StatsResponse* response) {
+  const absl::StatusOr<StoreStats> stats = store_.Stats(kNoDeadline);
+  if (stats.ok()) {
+    response->set_bytes_used(stats->bytes_used);
+    response->set_bytes_limit(stats->bytes_limit);
+    response->set_blocks(stats->blocks);
+    response->set_leases(stats->leases);
+    response->set_evictions(stats->evictions);
+    response->set_hits(stats->hits);
+    response->set_misses(stats->misses);
+    response->set_puts(stats->puts);
+    response->set_puts_refused(stats->puts_refused);
+    response->set_epoch(epoch_);
+  }
+  return FinishUnary(context, "Stats", stats.status());
+}
+
+absl::Status KvService::Admit(const grpc::CallbackServerContext& context, const char* method, bool* inside) {
+  // A stream holds memory of the store while it is open: a client that falls silent must not keep it for ever.
+  const auto latest_deadline = std::chrono::system_clock::now() + absl::ToChronoSeconds(kMaxStreamDeadline);
+  if (context.deadline() > latest_deadline) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        method, " has no deadline within ", absl::FormatDuration(kMaxStreamDeadline), ": set a deadline on the call"));
+  }
+  *inside = gate_.Enter();
+  return *inside ? absl::OkStatus() : absl::UnavailableError("the KV store is stopping: treat the call as a miss");
+}
+
+grpc::ServerUnaryReactor* KvService::FinishUnary(grpc::CallbackServerContext* context, const char* method,
+                                                 const absl::Status& status) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(Ended(method, status));
+  return reactor;
+}
+
+grpc::Status KvService::Ended(const char* method, const absl::Status& status) {
+  metrics_.Add(metric::kRequests, {method, absl::StatusCodeToString(status.code())});
+  if (status.ok()) return grpc::Status::OK;
+  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), std::string(status.message()));
+}
+
+void KvService::RecordTransfer(const char* direction, uint64_t bytes, absl::Time start) {
+  metrics_.Add(metric::kKvTransferBytes, {direction, "grpc"}, static_cast<double>(bytes));
+  metrics_.Observe(metric::kKvTransferSeconds, absl::ToDoubleSeconds(clock_.Now() - start), {direction, "grpc"});
+}
+
+}  // namespace slimfill::kvstore

@@ -1,0 +1,59 @@
+// slimfill.v1.KvStoreService: a thin gRPC shell over LocalKvStore. Callback reactors; nothing in them blocks, and at
+// most one message per stream is under way.
+#pragma once
+
+#include <cstdint>
+
+#include "base/clock.h"
+#include "base/metrics.h"
+#include "kvstore/core/local_store.h"
+#include "kvstore/service/call_gate.h"
+#include "slimfill/v1/kvstore.grpc.pb.h"
+
+namespace slimfill::kvstore {
+
+class KvService final : public v1::KvStoreService::CallbackService {
+ public:
+  // `store`, `clock` and `metrics` outlive the service.
+  KvService(LocalKvStore& store, const Clock& clock, Metrics& metrics);
+
+  grpc::ServerUnaryReactor* MatchPrefix(grpc::CallbackServerContext* context, const v1::MatchPrefixRequest* request,
+                                        v1::MatchPrefixResponse* response) override;
+  grpc::ServerUnaryReactor* OpenPrivate(grpc::CallbackServerContext* context, const v1::OpenPrivateRequest* request,
+                                        v1::OpenPrivateResponse* response) override;
+  grpc::ServerReadReactor<v1::PutRequest>* Put(grpc::CallbackServerContext* context,
+                                               v1::PutResponse* response) override;
+  grpc::ServerWriteReactor<v1::FetchResponse>* Fetch(grpc::CallbackServerContext* context,
+                                                     const v1::FetchRequest* request) override;
+  grpc::ServerUnaryReactor* Renew(grpc::CallbackServerContext* context, const v1::RenewRequest* request,
+                                  v1::RenewResponse* response) override;
+  grpc::ServerUnaryReactor* Release(grpc::CallbackServerContext* context, const v1::ReleaseRequest* request,
+                                    v1::ReleaseResponse* response) override;
+  grpc::ServerUnaryReactor* Delete(grpc::CallbackServerContext* context, const v1::DeleteRequest* request,
+                                   v1::DeleteResponse* response) override;
+  grpc::ServerUnaryReactor* Stats(grpc::CallbackServerContext* context, const v1::StatsRequest* request,
+                                  v1::StatsResponse* response) override;
+
+  // Takes no new streams and waits for those under way, at most `grace`.
+  void Drain(absl::Duration grace) { gate_.CloseAndWait(grace); }
+
+ private:
+  class PutReactor;
+  class FetchReactor;
+
+  grpc::ServerUnaryReactor* FinishUnary(grpc::CallbackServerContext* context, const char* method,
+                                        const absl::Status& status);
+  // Whether a stream may begin; `inside` says whether it must leave the gate when it ends.
+  absl::Status Admit(const grpc::CallbackServerContext& context, const char* method, bool* inside);
+  // Counts the call and turns its status into gRPC's.
+  grpc::Status Ended(const char* method, const absl::Status& status);
+  void RecordTransfer(const char* direction, uint64_t bytes, absl::Time start);
+
+  LocalKvStore& store_;
+  const Clock& clock_;
+  Metrics& metrics_;
+  const uint64_t epoch_;
+  CallGate gate_;
+};
+
+}  // namespace slimfill::kvstore

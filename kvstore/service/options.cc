@@ -1,0 +1,97 @@
+#include "kvstore/service/options.h"
+
+#include <cstdio>
+#include <utility>
+
+#include "CLI/CLI.hpp"
+#include "absl/strings/str_cat.h"
+#include "base/byte_size.h"
+#include "base/status.h"
+
+namespace slimfill::kvstore {
+namespace {
+
+constexpr int kUsageError = 2;
+
+// The options as the user wrote them.
+struct RawOptions {
+  std::string listen = "127.0.0.1:7390";
+  std::string memory = "4GiB";
+  std::string metrics_listen = "off";
+  std::string lease_ttl = "10s";
+  std::string log_level = "info";
+  bool insecure_listen_any = false;
+};
+
+void Define(CLI::App& app, RawOptions& raw) {
+  const auto add = [&app](const char* name, std::string& value, const char* help, const char* environment) {
+    app.add_option(name, value, help)->envname(environment)->capture_default_str();
+  };
+  add("--listen", raw.listen, "HOST:PORT to serve on; port 0 picks a free one", "SLIMFILL_KVSTORE_LISTEN");
+  add("--memory", raw.memory, "Memory for blocks, with KiB, MiB or GiB", "SLIMFILL_KVSTORE_MEMORY");
+  add("--metrics-listen", raw.metrics_listen, "HOST:PORT for Prometheus, as in 127.0.0.1:9391, or off",
+      "SLIMFILL_KVSTORE_METRICS_LISTEN");
+  add("--lease-ttl", raw.lease_ttl, "How long a lease lives without renewal", "SLIMFILL_KVSTORE_LEASE_TTL");
+  add("--log-level", raw.log_level, "trace, debug, info, warning, error or off", "SLIMFILL_KVSTORE_LOG_LEVEL");
+  app.add_flag("--insecure-listen-any", raw.insecure_listen_any,
+               "Allow addresses that other machines reach: no authentication, no encryption")
+      ->envname("SLIMFILL_KVSTORE_INSECURE_LISTEN_ANY");
+}
+
+absl::Status CheckReachable(const ListenAddress& address, const char* flag, bool allowed) {
+  if (address.loopback || allowed) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(flag, " ", FormatListenAddress(address),
+                   " can be reached from other machines, and the KV store has neither authentication nor encryption: "
+                   "listen on 127.0.0.1, or say --insecure-listen-any where a firewall protects the port"));
+}
+
+absl::Status Annotate(const char* flag, const absl::Status& status) {
+  return absl::Status(status.code(), absl::StrCat(flag, ": ", status.message()));
+}
+
+absl::StatusOr<KvStoreOptions> Interpret(const RawOptions& raw) {
+  KvStoreOptions options{.log_level = raw.log_level};
+  absl::StatusOr<ListenAddress> listen = ParseListenAddress(raw.listen);
+  if (!listen.ok()) return Annotate("--listen", listen.status());
+  SLIMFILL_RETURN_IF_ERROR(CheckReachable(*listen, "--listen", raw.insecure_listen_any));
+  options.listen = *std::move(listen);
+  if (raw.metrics_listen != "off") {
+    absl::StatusOr<ListenAddress> metrics = ParseListenAddress(raw.metrics_listen);
+    if (!metrics.ok()) return Annotate("--metrics-listen", metrics.status());
+    SLIMFILL_RETURN_IF_ERROR(CheckReachable(*metrics, "--metrics-listen", raw.insecure_listen_any));
+    options.metrics_listen = *std::move(metrics);
+  }
+  const absl::StatusOr<uint64_t> memory = ParseByteSize(raw.memory);
+  if (!memory.ok()) return Annotate("--memory", memory.status());
+  options.store.memory_bytes = *memory;
+  if (!absl::ParseDuration(raw.lease_ttl, &options.store.lease_ttl)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--lease-ttl: '", raw.lease_ttl, "' is no duration: write a number with ms, s or m, as in 10s"));
+  }
+  return options;
+}
+
+}  // namespace
+
+CommandLine ParseCommandLine(int argc, const char* const* argv) {
+  CLI::App app("Keeps full KV caches of language models in memory and serves their blocks over gRPC.",
+               "slimfill-kvstore");
+  RawOptions raw;
+  Define(app, raw);
+  app.set_version_flag("--version", SLIMFILL_VERSION);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const int code = app.exit(error);
+    return {.options = std::nullopt, .exit_code = code == 0 ? 0 : kUsageError};
+  }
+  absl::StatusOr<KvStoreOptions> options = Interpret(raw);
+  if (!options.ok()) {
+    std::fprintf(stderr, "slimfill-kvstore: %s\n", std::string(options.status().message()).c_str());
+    return {.options = std::nullopt, .exit_code = kUsageError};
+  }
+  return {.options = *std::move(options)};
+}
+
+}  // namespace slimfill::kvstore

@@ -1,0 +1,28 @@
+// The options of slimfill-kvstore: flags, and an environment variable for each (SLIMFILL_KVSTORE_LISTEN for --listen).
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "base/listen_address.h"
+#include "kvstore/core/local_store.h"
+
+namespace slimfill::kvstore {
+
+struct KvStoreOptions {
+  ListenAddress listen;
+  std::optional<ListenAddress> metrics_listen;
+  LocalStoreOptions store;
+  std::string log_level;
+};
+
+struct CommandLine {
+  std::optional<KvStoreOptions> options;  // none: nothing to run (help, version or an error was printed)
+  int exit_code = 0;
+};
+
+// Prints help, version or what is wrong.
+CommandLine ParseCommandLine(int argc, const char* const* argv);
+
+}  // namespace slimfill::kvstore

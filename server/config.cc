@@ -1,0 +1,435 @@
+#include "server/config.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <limits>
+#include <vector>
+
+#include "CLI/CLI.hpp"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
+#include "base/status.h"
+#include "server/did_you_mean.h"
+#include "yaml-cpp/yaml.h"
+
+extern char** environ;
+
+namespace slimfill::server {
+namespace {
+
+constexpr char kDefaultModel[] = "models/Qwen2.5-Coder-0.5B-Instruct.Q4_K_M.gguf";
+constexpr char kEnvironmentPrefix[] = "SLIMFILL_";
+// Variables with our prefix that are not options of this program.
+const char* const kOtherVariables[] = {"SLIMFILL_HOME", "SLIMFILL_VENV", "SLIMFILL_CONFIG", "SLIMFILL_SERVER",
+                                       "SLIMFILL_TOKEN"};
+
+// One option: how its text becomes a value and back.
+struct Option {
+  std::string key;
+  std::string help;
+  std::function<absl::Status(ServerConfig&, const std::string&)> set;
+  std::function<std::string(const ServerConfig&)> get;
+  bool is_switch = false;  // --key alone means true
+};
+
+absl::Status Refuse(absl::string_view value, absl::string_view allowed) {
+  return absl::InvalidArgumentError(absl::StrCat("'", value, "' is not allowed: use ", allowed));
+}
+
+Option Text(const char* key, std::string ServerConfig::*field, const char* help) {
+  return {key, help,
+          [field](ServerConfig& config, const std::string& value) {
+            config.*field = value;
+            return absl::OkStatus();
+          },
+          [field](const ServerConfig& config) { return config.*field; }};
+}
+
+Option Choice(const char* key, std::string ServerConfig::*field, std::vector<std::string> choices, const char* help) {
+  return {key, help,
+          [field, choices](ServerConfig& config, const std::string& value) {
+            if (std::find(choices.begin(), choices.end(), value) == choices.end()) {
+              return Refuse(value, absl::StrJoin(choices, ", "));
+            }
+            config.*field = value;
+            return absl::OkStatus();
+          },
+          [field](const ServerConfig& config) { return config.*field; }};
+}
+
+// "host:port" with a port of 0 to 65535, or unix:PATH.
+absl::Status CheckAddress(const std::string& value) {
+  if (absl::StartsWith(value, "unix:") && value.size() > 5) return absl::OkStatus();
+  const size_t colon = value.rfind(':');
+  int port = 0;
+  if (colon == std::string::npos || colon == 0 || !absl::SimpleAtoi(value.substr(colon + 1), &port) || port < 0 ||
+      port > 65535) {
+    return Refuse(value, "HOST:PORT with a port from 0 (any free one) to 65535");
+  }
+  return absl::OkStatus();
+}
+
+Option Address(const char* key, std::string ServerConfig::*field, const char* help, const char* word = nullptr) {
+  return {key, help,
+          [field, word](ServerConfig& config, const std::string& value) {
+            if (word == nullptr || value != word) SLIMFILL_RETURN_IF_ERROR(CheckAddress(value));
+            config.*field = value;
+            return absl::OkStatus();
+          },
+          [field](const ServerConfig& config) { return config.*field; }};
+}
+
+template <typename Int>
+Option Whole(const char* key, Int ServerConfig::*field, int64_t low, int64_t high, const char* help) {
+  return {key, help,
+          [field, low, high](ServerConfig& config, const std::string& value) {
+            int64_t number = 0;
+            if (!absl::SimpleAtoi(value, &number) || number < low || number > high) {
+              return Refuse(value, absl::StrCat("a whole number from ", low, " to ", high));
+            }
+            config.*field = static_cast<Int>(number);
+            return absl::OkStatus();
+          },
+          [field](const ServerConfig& config) { return absl::StrCat(config.*field); }};
+}
+
+Option Bytes(const char* key, int64_t ServerConfig::*field, const char* help, const char* word_for_zero = nullptr) {
+  return {key, help,
+          [field, word_for_zero](ServerConfig& config, const std::string& value) {
+            if (word_for_zero != nullptr && value == word_for_zero) {
+              config.*field = 0;
+              return absl::OkStatus();
+            }
+            SLIMFILL_ASSIGN_OR_RETURN(config.*field, ParseBytes(value));
+            return absl::OkStatus();
+          },
+          [field, word_for_zero](const ServerConfig& config) {
+            return word_for_zero != nullptr && config.*field == 0 ? word_for_zero : absl::StrCat(config.*field);
+          }};
+}
+
+Option Switch(const char* key, bool ServerConfig::*field, const char* help) {
+  return {key, help,
+          [field](ServerConfig& config, const std::string& value) {
+            if (value != "true" && value != "false") return Refuse(value, "true or false");
+            config.*field = value == "true";
+            return absl::OkStatus();
+          },
+          [field](const ServerConfig& config) { return config.*field ? "true" : "false"; }, /*is_switch=*/true};
+}
+
+Option Share(const char* key, double ServerConfig::*field, const char* help) {
+  return {key, help,
+          [field](ServerConfig& config, const std::string& value) {
+            double number = 0;
+            if (!absl::SimpleAtod(value, &number) || !(number >= 0 && number <= 1)) {
+              return Refuse(value, "a number from 0 to 1");
+            }
+            config.*field = number;
+            return absl::OkStatus();
+          },
+          [field](const ServerConfig& config) { return absl::StrCat(config.*field); }};
+}
+
+Option Time(const char* key, absl::Duration ServerConfig::*field, const char* help) {
+  return {
+      key, help,
+      [field](ServerConfig& config, const std::string& value) {
+        absl::Duration duration;
+        if (!absl::ParseDuration(value, &duration) || duration < absl::ZeroDuration() || duration > absl::Hours(24)) {
+          return Refuse(value, "a duration such as 30s or 5m, at most 24h");
+        }
+        config.*field = duration;
+        return absl::OkStatus();
+      },
+      [field](const ServerConfig& config) { return absl::FormatDuration(config.*field); }};
+}
+
+std::vector<Option> MakeOptions() {
+  using C = ServerConfig;
+  constexpr int64_t kManyTokens = int64_t{1} << 24;
+  return {
+      Text("model", &C::model, "model file (GGUF); default: the one that scripts/setup.sh fetches"),
+      Address("listen", &C::listen, "address of the gRPC port; port 0 takes a free one"),
+      Address("metrics-listen", &C::metrics_listen, "address of the Prometheus metrics, or off", "off"),
+      Address("kv-store", &C::kv_store, "embedded, or HOST:PORT of a slimfill-kvstore", "embedded"),
+      Bytes("kv-memory", &C::kv_memory_bytes, "memory of the embedded KV store"),
+      Choice("backend", &C::backend, {"cpu", "ref", "cuda"}, "cpu, ref (slow and simple) or cuda"),
+      Whole("threads", &C::threads, 0, 1024, "compute threads; 0: one per core"),
+      Whole("max-context", &C::max_context, 0, kManyTokens, "tokens of prompt plus answer; 0: what the model allows"),
+      Whole("chunk-tokens", &C::chunk_tokens, 0, 1 << 20, "tokens that prefill runs in one go; 0: chosen by backend"),
+      Bytes("kv-pages-memory", &C::kv_pages_memory_bytes, "memory for KV pages of running requests, or auto", "auto"),
+      Text("plan", &C::plan, "prune plan: builtin, off (dense) or a file"),
+      Whole("max-queue", &C::max_queue, 1, 1 << 20, "requests that may wait"),
+      Whole("max-queue-tokens", &C::max_queue_tokens, 1, int64_t{1} << 40, "prompt tokens that may wait"),
+      Whole("max-running", &C::max_running, 1, 1024, "requests in prefill or decode at once"),
+      Whole("max-message-mib", &C::max_message_mib, 1, 1024, "largest message that is accepted, MiB"),
+      Time("drain-timeout", &C::drain_timeout, "how long requests may go on after SIGTERM"),
+      Choice("log-level", &C::log_level, {"trace", "debug", "info", "warning", "error", "off"},
+             "trace, debug, info, warning, error or off"),
+      Switch("reflection", &C::reflection, "gRPC server reflection, for grpcurl and ghz"),
+      Switch("insecure-listen-any", &C::insecure_listen_any, "allow --listen beyond this machine without TLS"),
+      Share("randomized-dense-share", &C::randomized_dense_share,
+            "share of requests that run dense to measure the speedup"),
+      Text("tls-cert", &C::tls_cert, "server certificate, PEM file"),
+      Text("tls-key", &C::tls_key, "its private key, PEM file"),
+      Text("tls-client-ca", &C::tls_client_ca, "clients must have a certificate of this authority, PEM file"),
+      Text("auth-tokens", &C::auth_tokens, "file of accepted bearer tokens, a line tenant:hexsha256 for each"),
+  };
+}
+
+const std::vector<Option>& Options() {
+  static const auto* options = new std::vector<Option>(MakeOptions());
+  return *options;
+}
+
+std::vector<std::string> Keys() {
+  std::vector<std::string> keys;
+  for (const Option& option : Options()) keys.push_back(option.key);
+  return keys;
+}
+
+std::string VariableOf(absl::string_view key) {
+  return kEnvironmentPrefix + absl::AsciiStrToUpper(absl::StrReplaceAll(key, {{"-", "_"}}));
+}
+
+std::string DidYouMean(absl::string_view prefix, absl::string_view closest) {
+  return closest.empty() ? "; see --help for all" : absl::StrCat("; did you mean '", prefix, closest, "'?");
+}
+
+// A value and where it came from, such as "flag --listen".
+struct Sourced {
+  std::string value, source;
+};
+using Values = std::map<std::string, Sourced>;
+
+struct Arguments {
+  Values values;
+  std::string config_file;
+  bool help = false, version = false;
+};
+
+absl::StatusOr<Arguments> ParseArguments(absl::Span<const std::string> arguments) {
+  CLI::App app;
+  app.set_help_flag();
+  app.allow_extras();
+  Arguments parsed;
+  std::map<std::string, std::string> texts;
+  app.add_flag("-h,--help", parsed.help);
+  app.add_flag("--version", parsed.version);
+  app.add_option("--config", parsed.config_file);
+  for (const Option& option : Options()) {
+    auto* flag = app.add_option("--" + option.key, texts[option.key])->allow_extra_args(false);
+    flag->expected(option.is_switch ? 0 : 1, 1);
+  }
+  try {
+    std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());  // as CLI11 wants them
+    app.parse(reversed);
+  } catch (const CLI::ParseError& error) {
+    return absl::InvalidArgumentError(absl::StrCat(error.what(), "; see --help"));
+  }
+  for (const std::string& extra : app.remaining()) {
+    const std::string name(absl::StripPrefix(extra.substr(0, extra.find('=')), "--"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("unknown argument '", extra, "'", DidYouMean("--", ClosestName(name, Keys()))));
+  }
+  for (const Option& option : Options()) {
+    if (app.count("--" + option.key) == 0) continue;
+    const std::string& text = texts[option.key];
+    parsed.values[option.key] = {option.is_switch && text.empty() ? "true" : text, "--" + option.key};
+  }
+  return parsed;
+}
+
+absl::StatusOr<Values> ReadYaml(const std::string& file) {
+  Values values;
+  try {
+    const YAML::Node root = YAML::LoadFile(file);
+    if (root.IsNull()) return values;
+    if (!root.IsMap()) {
+      return absl::InvalidArgumentError(absl::StrCat("config file ", file, ": must be a map of 'key: value' lines"));
+    }
+    const std::vector<std::string> keys = Keys();
+    for (const auto& entry : root) {
+      const std::string key = entry.first.as<std::string>();
+      const std::string place = absl::StrCat(file, ":", entry.first.Mark().line + 1);
+      if (std::find(keys.begin(), keys.end(), key) == keys.end()) {
+        return absl::InvalidArgumentError(
+            absl::StrCat(place, ": unknown key '", key, "'", DidYouMean("", ClosestName(key, keys))));
+      }
+      if (!entry.second.IsScalar()) {
+        return absl::InvalidArgumentError(absl::StrCat(place, ": ", key, " needs a single value"));
+      }
+      if (!values.try_emplace(key, Sourced{entry.second.Scalar(), absl::StrCat(place, ": ", key)}).second) {
+        return absl::InvalidArgumentError(absl::StrCat(place, ": key '", key, "' is there twice"));
+      }
+    }
+  } catch (const YAML::Exception& error) {
+    return absl::InvalidArgumentError(absl::StrCat("config file ", file, ": ", error.what()));
+  }
+  return values;
+}
+
+// Container platforms inject variables such as SLIMFILL_SERVICE_HOST, so a name with our prefix is an error only when
+// it is close to one of ours.
+absl::StatusOr<Values> ReadVariables(const Environment& environment) {
+  std::map<std::string, std::string> key_of;
+  std::vector<std::string> names(std::begin(kOtherVariables), std::end(kOtherVariables));
+  for (const Option& option : Options()) {
+    names.push_back(VariableOf(option.key));
+    key_of[names.back()] = option.key;
+  }
+  Values values;
+  for (const auto& [name, value] : environment) {
+    if (!absl::StartsWith(name, kEnvironmentPrefix)) continue;
+    if (const auto known = key_of.find(name); known != key_of.end()) {
+      values[known->second] = {value, name};
+      continue;
+    }
+    const std::string closest = ClosestName(name, names);
+    if (!closest.empty() && closest != name) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("unknown environment variable '", name, "'; did you mean '", closest, "'?"));
+    }
+  }
+  return values;
+}
+
+absl::Status CheckTogether(const ServerConfig& config) {
+  if (config.tls_cert.empty() != config.tls_key.empty()) {
+    return absl::InvalidArgumentError("--tls-cert and --tls-key must be given together");
+  }
+  if (!config.tls_client_ca.empty() && config.tls_cert.empty()) {
+    return absl::InvalidArgumentError("--tls-client-ca needs --tls-cert and --tls-key");
+  }
+  if (!IsLoopback(config.listen) && config.tls_cert.empty() && !config.insecure_listen_any) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--listen ", config.listen,
+        " is open to other machines without encryption: give --tls-cert and --tls-key, or --insecure-listen-any true "
+        "where the network is trusted"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FindModel(const Environment& environment, ServerConfig& config) {
+  const bool is_default = config.model.empty();
+  if (is_default) config.model = (std::filesystem::path(SlimfillHome(environment)) / kDefaultModel).string();
+  std::error_code error;
+  if (std::filesystem::is_regular_file(config.model, error)) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      is_default ? absl::StrCat("no model: ", config.model,
+                                " is not there; run scripts/setup.sh, which fetches it, or give --model FILE")
+                 : absl::StrCat("--model ", config.model,
+                                " is not a file: give a GGUF file, or run scripts/setup.sh and leave --model out"));
+}
+
+std::string Describe(const ServerConfig& config, const Values& values) {
+  std::vector<std::string> parts;
+  for (const Option& option : Options()) {
+    const auto found = values.find(option.key);
+    parts.push_back(absl::StrCat(option.key, "=", option.get(config),
+                                 found == values.end() ? "" : absl::StrCat(" (", found->second.source, ")")));
+  }
+  return absl::StrJoin(parts, " ");
+}
+
+}  // namespace
+
+absl::StatusOr<LoadedConfig> LoadConfig(absl::Span<const std::string> arguments, const Environment& environment) {
+  SLIMFILL_ASSIGN_OR_RETURN(Arguments flags, ParseArguments(arguments));
+  LoadedConfig loaded;
+  loaded.show_help = flags.help;
+  loaded.show_version = flags.version;
+  if (flags.help || flags.version) return loaded;
+
+  std::string file = flags.config_file;
+  if (const auto variable = environment.find("SLIMFILL_CONFIG"); file.empty() && variable != environment.end()) {
+    file = variable->second;
+  }
+  SLIMFILL_ASSIGN_OR_RETURN(const Values variables, ReadVariables(environment));
+  Values values = flags.values;
+  values.insert(variables.begin(), variables.end());  // insert never replaces: the earlier source wins
+  if (!file.empty()) {
+    SLIMFILL_ASSIGN_OR_RETURN(const Values from_file, ReadYaml(file));
+    values.insert(from_file.begin(), from_file.end());
+  }
+  for (const Option& option : Options()) {
+    const auto found = values.find(option.key);
+    if (found == values.end()) continue;
+    if (absl::Status status = option.set(loaded.config, found->second.value); !status.ok()) {
+      return absl::InvalidArgumentError(absl::StrCat(found->second.source, ": ", status.message()));
+    }
+  }
+  SLIMFILL_RETURN_IF_ERROR(CheckTogether(loaded.config));
+  SLIMFILL_RETURN_IF_ERROR(FindModel(environment, loaded.config));
+  loaded.effective = Describe(loaded.config, values);
+  return loaded;
+}
+
+Environment ReadEnvironment() {
+  Environment environment;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::pair<absl::string_view, absl::string_view> pair = absl::StrSplit(*entry, absl::MaxSplits('=', 1));
+    environment.emplace(std::string(pair.first), std::string(pair.second));
+  }
+  return environment;
+}
+
+std::string HelpText() {
+  std::string text =
+      "slimfill-server: answers questions over very long prompts, over gRPC.\n\n"
+      "Usage: slimfill-server [--KEY VALUE ...]\n\n"
+      "Every option is also an environment variable (SLIMFILL_<KEY>, as in SLIMFILL_MAX_QUEUE) and a key of the YAML\n"
+      "file named by --config. A flag wins over the environment, that over the file, that over the default.\n\n";
+  const ServerConfig defaults;
+  for (const Option& option : Options()) {
+    const std::string value = option.get(defaults);
+    absl::StrAppend(&text, "  --", option.key, std::string(26 - std::min<size_t>(25, option.key.size()), ' '),
+                    option.help, value.empty() ? "" : absl::StrCat(" [", value, "]"), "\n");
+  }
+  absl::StrAppend(&text, "  --config", std::string(20, ' '), "YAML file\n", "  --version, --help\n\n",
+                  "Exit codes: 0 stopped as asked; 1 cannot start (port in use, model unreadable); 2 wrong options.\n");
+  return text;
+}
+
+std::string SlimfillHome(const Environment& environment) {
+  if (const auto home = environment.find("SLIMFILL_HOME"); home != environment.end() && !home->second.empty()) {
+    return home->second;
+  }
+  const auto user = environment.find("HOME");
+  return absl::StrCat(user == environment.end() ? "" : user->second, "/.cache/slimfill");
+}
+
+bool IsLoopback(absl::string_view address) {
+  if (absl::StartsWith(address, "unix:")) return true;
+  const absl::string_view host = address.substr(0, address.rfind(':'));
+  if (host == "localhost" || host == "[::1]") return true;
+  const std::vector<absl::string_view> bytes = absl::StrSplit(host, '.');
+  if (bytes.size() != 4 || bytes[0] != "127") return false;
+  return std::all_of(bytes.begin(), bytes.end(), [](absl::string_view byte) {
+    int value = 0;
+    return absl::SimpleAtoi(byte, &value) && value >= 0 && value <= 255;
+  });
+}
+
+absl::StatusOr<int64_t> ParseBytes(absl::string_view text) {
+  static constexpr std::pair<const char*, int> kUnits[] = {{"KiB", 10}, {"MiB", 20}, {"GiB", 30}, {"TiB", 40}};
+  int shift = 0;
+  absl::string_view digits = text;
+  for (const auto& [unit, bits] : kUnits) {
+    if (absl::ConsumeSuffix(&digits, unit)) shift = bits;
+  }
+  int64_t number = 0;
+  if (!absl::SimpleAtoi(digits, &number) || number <= 0 || number > (std::numeric_limits<int64_t>::max() >> shift)) {
+    return Refuse(text, "a size such as 512MiB or 4GiB (units KiB, MiB, GiB, TiB)");
+  }
+  return number << shift;
+}
+
+}  // namespace slimfill::server

@@ -1,0 +1,132 @@
+#include "server/grpc_server.h"
+
+#include <fstream>
+#include <iterator>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "grpc/grpc.h"
+#include "grpcpp/ext/proto_server_reflection_plugin.h"
+#include "grpcpp/health_check_service_interface.h"
+#include "grpcpp/impl/server_builder_option.h"
+#include "grpcpp/impl/server_builder_plugin.h"
+#include "grpcpp/resource_quota.h"
+#include "grpcpp/security/server_credentials.h"
+#include "grpcpp/server.h"
+#include "grpcpp/server_builder.h"
+
+namespace slimfill::server {
+namespace {
+
+// What a connection may cost. HTTP/2's known abuses (CVE-2023-33953, CVE-2023-44487) live on the absence of these.
+constexpr int kMaxMetadataBytes = 16 * 1024;
+constexpr int kMaxStreamsPerConnection = 256;
+constexpr int kMaxConnectionIdleMs = 10 * 60 * 1000;
+constexpr int kMaxConnectionAgeMs = 60 * 60 * 1000;
+constexpr int kConnectionAgeGraceMs = 60 * 60 * 1000;  // longer than any generation
+constexpr int kMinPingIntervalMs = 10 * 1000;
+// Received messages wait in memory until they are parsed: this many of the largest size.
+constexpr size_t kMessagesInMemory = 8;
+
+// Health of these follows readiness; that of "liveness" does not. In this order, so that "readiness" speaks for all.
+const char* const kReadinessServices[] = {"", "slimfill.v1.InferenceService", "readiness"};
+
+absl::StatusOr<std::string> ReadPem(const char* flag, const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  if (!file || !absl::StrContains(text, "-----BEGIN ")) {
+    return absl::InvalidArgumentError(absl::StrCat(flag, " ", path, ": is not a readable PEM file"));
+  }
+  return text;
+}
+
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> Credentials(const ServerConfig& config) {
+  if (config.tls_cert.empty()) return grpc::InsecureServerCredentials();
+  grpc::SslServerCredentialsOptions options;
+  grpc::SslServerCredentialsOptions::PemKeyCertPair pair;
+  SLIMFILL_ASSIGN_OR_RETURN(pair.private_key, ReadPem("--tls-key", config.tls_key));
+  SLIMFILL_ASSIGN_OR_RETURN(pair.cert_chain, ReadPem("--tls-cert", config.tls_cert));
+  options.pem_key_cert_pairs.push_back(std::move(pair));
+  if (!config.tls_client_ca.empty()) {
+    SLIMFILL_ASSIGN_OR_RETURN(options.pem_root_certs, ReadPem("--tls-client-ca", config.tls_client_ca));
+    options.client_certificate_request = GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY;
+  }
+  return grpc::SslServerCredentials(options);
+}
+
+void SetLimits(const ServerConfig& config, grpc::ServerBuilder& builder) {
+  const int max_message_bytes = static_cast<int>(config.max_message_mib << 20) - 1;  // 1024 MiB stay below INT_MAX
+  builder.SetMaxReceiveMessageSize(max_message_bytes);
+  builder.SetMaxSendMessageSize(max_message_bytes);
+  builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreamsPerConnection);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, kMaxConnectionIdleMs);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, kMaxConnectionAgeMs);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, kConnectionAgeGraceMs);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, kMinPingIntervalMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  // Otherwise a second server on the same port would start and take half of the connections.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  grpc::ResourceQuota quota("slimfill-server");
+  quota.Resize(kMessagesInMemory * (static_cast<size_t>(config.max_message_mib) << 20));
+  builder.SetResourceQuota(quota);
+}
+
+// The library adds reflection to every server of a process that links it.
+class WithoutReflection final : public grpc::ServerBuilderOption {
+ public:
+  void UpdateArguments(grpc::ChannelArguments* arguments) override {}
+  void UpdatePlugins(std::vector<std::unique_ptr<grpc::ServerBuilderPlugin>>* plugins) override {
+    std::erase_if(*plugins, [](const auto& plugin) { return plugin->name() == "proto_server_reflection"; });
+  }
+};
+
+std::string ReachableAddress(const std::string& listen, int port) {
+  if (absl::StartsWith(listen, "unix:")) return listen;
+  return absl::StrCat(listen.substr(0, listen.rfind(':')), ":", port);
+}
+
+}  // namespace
+
+GrpcServer::GrpcServer(std::unique_ptr<grpc::Server> server, std::string address)
+    : server_(std::move(server)), address_(std::move(address)) {}
+
+GrpcServer::~GrpcServer() { Shutdown(absl::ZeroDuration()); }
+
+absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const ServerConfig& config, grpc::Service& service) {
+  // Without a matching shutdown: gRPC 1.51 may wait 10 s for its own backup poller when its last user goes.
+  grpc_init();
+  grpc::EnableDefaultHealthCheckService(true);  // the library has a switch of the whole process only
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  SLIMFILL_ASSIGN_OR_RETURN(auto credentials, Credentials(config));
+  grpc::ServerBuilder builder;
+  SetLimits(config, builder);
+  if (!config.reflection) builder.SetOption(std::make_unique<WithoutReflection>());
+  int port = 0;
+  builder.AddListeningPort(config.listen, std::move(credentials), &port);
+  builder.RegisterService(&service);
+  std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
+  if (server == nullptr) {
+    return absl::UnavailableError(absl::StrCat("cannot listen on ", config.listen,
+                                               ": the address is in use, not this machine's, or the TLS files do not "
+                                               "fit together; choose a free one with --listen"));
+  }
+  std::unique_ptr<GrpcServer> started(new GrpcServer(std::move(server), ReachableAddress(config.listen, port)));
+  started->server_->GetHealthCheckService()->SetServingStatus("liveness", true);
+  started->SetReady(false);
+  return started;
+}
+
+void GrpcServer::SetReady(bool ready) {
+  for (const char* name : kReadinessServices) server_->GetHealthCheckService()->SetServingStatus(name, ready);
+}
+
+void GrpcServer::Shutdown(absl::Duration grace) {
+  server_->Shutdown(absl::ToChronoTime(absl::Now() + grace));
+  server_->Wait();
+}
+
+}  // namespace slimfill::server

@@ -1,0 +1,110 @@
+#include "engine/prune/plan.h"
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace slimfill::engine {
+namespace {
+
+using ::testing::HasSubstr;
+
+ModelConfig Qwen05b() {
+  ModelConfig config;
+  config.architecture = Architecture::kQwen2;
+  config.layers = 24;
+  config.hidden = 896;
+  config.heads = 14;
+  config.kv_heads = 2;
+  config.head_dim = 64;
+  return config;
+}
+
+TEST(PlanTest, KnowsTheModelsItWasCalibratedFor) {
+  const PrunePlan plan = BuiltinPlan(Qwen05b());
+  EXPECT_EQ(plan.name, "qwen2.5-0.5b");
+  ASSERT_EQ(plan.stages.size(), 3);
+  EXPECT_EQ(plan.stages[0].prune_layer, 3);
+  EXPECT_EQ(plan.stages[0].heads, (std::vector<LayerHead>{{3, 5}}));
+  EXPECT_TRUE(CheckPlan(plan, Qwen05b()).ok());
+}
+
+TEST(PlanTest, GivesAnUnknownModelAnUncalibratedPlanFromHalfDepthOn) {
+  ModelConfig config = Qwen05b();
+  config.hidden = 1024;
+  const PrunePlan plan = BuiltinPlan(config);
+  EXPECT_EQ(plan.name, "uncalibrated");
+  ASSERT_EQ(plan.stages.size(), 3);
+  EXPECT_EQ(plan.stages[0].prune_layer, 11);
+  EXPECT_EQ(plan.stages[1].prune_layer, 17);
+  EXPECT_EQ(plan.stages[2].prune_layer, 22);
+  EXPECT_EQ(plan.stages[0].score, ScoreKind::kAttention);
+}
+
+TEST(PlanTest, BuiltinPlansAreValidForEveryDepth) {
+  for (int layers = 1; layers <= 100; ++layers) {
+    ModelConfig config = Qwen05b();
+    config.hidden = 512;
+    config.layers = layers;
+    const PrunePlan plan = BuiltinPlan(config);
+    if (plan.stages.empty()) continue;
+    EXPECT_TRUE(CheckPlan(plan, config).ok()) << layers;
+  }
+}
+
+TEST(PlanTest, TakesMoreLocalBlocksForLongPrompts) {
+  const PrunePlan plan = BuiltinPlan(Qwen05b());
+  EXPECT_EQ(plan.LocalBlocksFor(4096), 4);
+  EXPECT_EQ(plan.LocalBlocksFor(4097), 8);
+}
+
+TEST(PlanTest, JsonRoundTripKeepsEverything) {
+  const PrunePlan plan = BuiltinPlan(Qwen05b());
+  const absl::StatusOr<PrunePlan> parsed = ParsePlan(PlanToJson(plan), Qwen05b());
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_EQ(PlanToJson(*parsed), PlanToJson(plan));
+}
+
+struct BadPlan {
+  const char* json;
+  const char* complaint;
+};
+
+class BadPlanTest : public ::testing::TestWithParam<BadPlan> {};
+
+TEST_P(BadPlanTest, IsRefusedWithTheReason) {
+  const absl::StatusOr<PrunePlan> plan = ParsePlan(GetParam().json, Qwen05b());
+  ASSERT_FALSE(plan.ok());
+  EXPECT_EQ(plan.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(plan.status().message()), HasSubstr(GetParam().complaint));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Plans, BadPlanTest,
+    ::testing::Values(
+        BadPlan{"", "not a JSON object"}, BadPlan{"[1]", "not a JSON object"}, BadPlan{"{}", "no stages"},
+        BadPlan{R"({"stages": 3})", "must be a list"},
+        BadPlan{R"({"stages": [{"prune_layer": 3, "keep_ratio": 0.5, "score": "guess"}]})", "\"score\" must be"},
+        BadPlan{R"({"stages": [{"prune_layer": 23, "keep_ratio": 0.5, "score": "paper"}]})", "must be in [0, 22]"},
+        BadPlan{R"({"stages": [{"prune_layer": -1, "keep_ratio": 0.5, "score": "paper"}]})", "out of range"},
+        BadPlan{R"({"stages": [{"prune_layer": 3.5, "keep_ratio": 0.5, "score": "paper"}]})", "whole number"},
+        BadPlan{R"({"stages": [{"prune_layer": 3, "keep_ratio": 1.5, "score": "paper"}]})", "(0, 1]"},
+        BadPlan{R"({"stages": [{"prune_layer": 3, "keep_ratio": -0.5, "score": "paper"}]})", "(0, 1]"},
+        BadPlan{R"({"stages": [{"prune_layer": 3, "score": "paper"}]})", "exactly one of"},
+        BadPlan{R"({"stages": [{"prune_layer": 3, "keep_ratio": 0.5, "keep_tokens": 64, "score": "paper"}]})",
+                "exactly one of"},
+        BadPlan{R"({"stages": [{"prune_layer": 3, "keep_ratio": 0.5, "score": "heads"}]})", "heads go with"},
+        BadPlan{R"({"stages": [{"prune_layer": 3, "keep_ratio": 0.5, "score": "heads", "heads": [[4, 0]]}]})",
+                "head (4,0)"},
+        BadPlan{R"({"stages": [{"prune_layer": 3, "keep_ratio": 0.5, "score": "heads", "heads": [[3, 14]]}]})",
+                "14 heads"},
+        BadPlan{R"({"stages": [{"prune_layer": 3, "keep_ratio": 0.5, "score": "heads", "heads": [[3]]}]})", "pairs"},
+        BadPlan{R"({"stages": [{"prune_layer": 3, "keep_ratio": 0.5, "score": "previous"}]})", "none before it"},
+        BadPlan{R"({"stages": [{"prune_layer": 9, "keep_ratio": 0.5, "score": "paper"},
+                               {"prune_layer": 9, "keep_ratio": 0.5, "score": "paper"}]})",
+                "increasing"},
+        BadPlan{R"({"stages": [{"prune_layer": 3, "keep_ratio": 0.5, "score": "paper"}], "min_peak": 2})", "min_peak"},
+        BadPlan{R"({"stages": [{"prune_layer": 3, "keep_ratio": 0.5, "score": "paper"}], "surprise": 2})",
+                "unknown key \"surprise\""}));
+
+}  // namespace
+}  // namespace slimfill::engine

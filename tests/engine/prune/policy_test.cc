@@ -1,0 +1,135 @@
+#include "engine/prune/policy.h"
+
+#include <cmath>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace slimfill::engine {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::FloatEq;
+
+PrunePlan PlanWith(int sinks, int locals, int budgeted_locals) {
+  PrunePlan plan;
+  plan.sink_blocks = sinks;
+  plan.local_blocks = {{0, locals}};
+  plan.budgeted_local_blocks = budgeted_locals;
+  plan.min_blocks = 4;
+  return plan;
+}
+
+PlanStage KeepRatio(double ratio) {
+  PlanStage stage;
+  stage.keep_ratio = ratio;
+  return stage;
+}
+
+// Units of `blocks` blocks, all zero but those named.
+std::vector<float> Units(size_t blocks, std::vector<std::pair<int, float>> set) {
+  std::vector<float> units(blocks * 8, 0.0f);
+  for (const auto& [unit, value] : set) units[unit] = value;
+  return units;
+}
+
+TEST(PolicyTest, ForcesSinkLocalAndQuestionBlocks) {
+  // 10 blocks, the last of them partial; the question covers tokens 200..330, blocks 3 to 5.
+  const QuestionSegment question{{200, 330}, false};
+  EXPECT_THAT(ForcedBlocks(PlanWith(1, 2, 2), 9 * 64 + 1, question), ElementsAre(0, 3, 4, 5, 8, 9));
+}
+
+TEST(PolicyTest, ForcesEachBlockOfAShortPromptOnce) {
+  EXPECT_THAT(ForcedBlocks(PlanWith(1, 8, 2), 100, {{50, 100}, false}), ElementsAre(0, 1));
+}
+
+TEST(PolicyTest, AddsForcedBlocksBeyondTheBudgetedOnesOnTop) {
+  // 100 blocks at a quarter: 25, of which sink and 2 local are part; 6 more local and 3 question blocks are not.
+  const PrunePlan plan = PlanWith(1, 8, 2);
+  const std::vector<int32_t> forced = ForcedBlocks(plan, 6400, {{640, 832}, true});
+  EXPECT_EQ(forced.size(), 1 + 8 + 3);
+  EXPECT_EQ(BlocksToKeep(plan, KeepRatio(0.25), 0, 6400, forced), 25 + 6 + 3);
+  EXPECT_EQ(BlocksToKeep(plan, KeepRatio(0.25), 0.5, 6400, forced), 50 + 6 + 3);
+}
+
+TEST(PolicyTest, TakesBudgetsInTokens) {
+  PlanStage stage;
+  stage.keep_tokens = 2048;
+  const PrunePlan plan = PlanWith(1, 2, 2);
+  EXPECT_EQ(BlocksToKeep(plan, stage, 0, 32768, std::vector<int32_t>{0, 510, 511}), 32);
+}
+
+TEST(PolicyTest, NeverKeepsFewerThanTheMinimumNorMoreThanThereAre) {
+  const PrunePlan plan = PlanWith(0, 1, 2);
+  EXPECT_EQ(BlocksToKeep(plan, KeepRatio(0.01), 0, 6400, std::vector<int32_t>{99}), 4);
+  EXPECT_EQ(BlocksToKeep(plan, KeepRatio(0.01), 0, 128, std::vector<int32_t>{1}), 2);
+}
+
+TEST(PolicyTest, DilatesAcrossBlockBorders) {
+  // Block 0's last unit counts for block 1, block 2's first unit too; block 2's second does not.
+  const std::vector<int32_t> blocks = {0, 1, 2};
+  EXPECT_THAT(DilatedBlockScores(Units(3, {{7, 0.5f}}), blocks, 2, 1), ElementsAre(0.5f, 0.5f, 0.0f));
+  EXPECT_THAT(DilatedBlockScores(Units(3, {{6, 0.5f}}), blocks, 2, 1), ElementsAre(0.5f, 0.5f, 0.0f));
+  EXPECT_THAT(DilatedBlockScores(Units(3, {{5, 0.5f}}), blocks, 2, 1), ElementsAre(0.5f, 0.0f, 0.0f));
+  EXPECT_THAT(DilatedBlockScores(Units(3, {{16, 0.5f}}), blocks, 2, 1), ElementsAre(0.0f, 0.5f, 0.5f));
+  EXPECT_THAT(DilatedBlockScores(Units(3, {{17, 0.5f}}), blocks, 2, 1), ElementsAre(0.0f, 0.0f, 0.5f));
+}
+
+TEST(PolicyTest, DoesNotDilateAcrossPrunedBlocks) {
+  EXPECT_THAT(DilatedBlockScores(Units(2, {{7, 0.5f}, {8, 0.25f}}), std::vector<int32_t>{3, 5}, 2, 1),
+              ElementsAre(0.5f, 0.25f));
+}
+
+TEST(PolicyTest, NormalizesByTheBestBlockThatIsNotForced) {
+  const std::vector<int32_t> blocks = {0, 1, 2, 3};
+  std::vector<float> scores = {8, 2, 1, 6};
+  NormalizeScores(blocks, std::vector<int32_t>{0, 3}, absl::MakeSpan(scores));
+  EXPECT_THAT(scores, ElementsAre(4, 1, 0.5, 3));
+}
+
+TEST(PolicyTest, LeavesAllZeroScoresAlone) {
+  std::vector<float> scores = {0, 0};
+  NormalizeScores(std::vector<int32_t>{0, 1}, {}, absl::MakeSpan(scores));
+  EXPECT_THAT(scores, ElementsAre(0, 0));
+}
+
+TEST(PolicyTest, CarriesScoresByBlockId) {
+  EXPECT_THAT(
+      CarryScores(std::vector<int32_t>{1, 4, 6}, std::vector<float>{.1f, .4f, .6f}, std::vector<int32_t>{4, 5, 6}),
+      ElementsAre(.4f, 0, .6f));
+}
+
+TEST(PolicyTest, SelectsForcedThenBestThenLowerBlock) {
+  const std::vector<int32_t> blocks = {2, 3, 5, 7, 9};
+  const std::vector<float> scores = {.5f, .9f, .5f, 0, .5f};
+  EXPECT_THAT(SelectBlocks(blocks, scores, std::vector<int32_t>{7}, 3), ElementsAre(2, 3, 7));
+  EXPECT_THAT(SelectBlocks(blocks, scores, std::vector<int32_t>{7}, 4), ElementsAre(2, 3, 5, 7));
+  EXPECT_THAT(SelectBlocks(blocks, scores, {}, 99), ElementsAre(2, 3, 5, 7, 9));
+}
+
+TEST(PolicyTest, PeakIgnoresForcedBlocks) {
+  EXPECT_FLOAT_EQ(
+      PeakMass(Units(3, {{0, .9f}, {12, .3f}, {20, .2f}}), std::vector<int32_t>{0, 1, 2}, std::vector<int32_t>{0}),
+      .3f);
+  EXPECT_FLOAT_EQ(PeakMass(Units(1, {{0, .9f}}), std::vector<int32_t>{0}, std::vector<int32_t>{0}), 0);
+}
+
+TEST(PolicyTest, EntropyIsOneForUniformAndZeroForCertain) {
+  const std::vector<int32_t> blocks = {0, 1, 2, 3};
+  EXPECT_NEAR(NormalizedEntropy(std::vector<float>{9, 1, 1, 1}, blocks, std::vector<int32_t>{0}), 1, 1e-6);
+  EXPECT_NEAR(NormalizedEntropy(std::vector<float>{9, 0, 1, 0}, blocks, std::vector<int32_t>{0}), 0, 1e-6);
+  // Two of three: log 2 / log 3.
+  EXPECT_NEAR(NormalizedEntropy(std::vector<float>{9, 1, 1, 0}, blocks, std::vector<int32_t>{0}),
+              std::log(2) / std::log(3), 1e-6);
+}
+
+TEST(PolicyTest, RotationMovesAQueryToALaterPosition) {
+  // One head of 4: pairs (0, 2) and (1, 3). Rotating (1, 0) by 90 degrees gives (0, 1).
+  std::vector<float> row = {1, 2, 0, 0};
+  const std::vector<float> cos_sin = {0, 1, 1, 0};  // pair 0: 90 degrees, pair 1: none
+  RotateQueries(cos_sin, 4, absl::MakeSpan(row));
+  EXPECT_THAT(row, ElementsAre(FloatEq(0), FloatEq(2), FloatEq(1), FloatEq(0)));
+}
+
+}  // namespace
+}  // namespace slimfill::engine

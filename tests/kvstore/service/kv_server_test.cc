@@ -1,0 +1,224 @@
+// The server as other clients meet it: raw stubs, health checks, calls that break the rules.
+#include "kvstore/service/kv_server.h"
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/metric_names.h"
+#include "gmock/gmock.h"
+#include "grpc/health/v1/health.grpc.pb.h"
+#include "grpcpp/grpcpp.h"
+#include "gtest/gtest.h"
+#include "kvstore/api/checksum.h"
+#include "slimfill/v1/kvstore.grpc.pb.h"
+#include "tests/kvstore/blocks.h"
+
+namespace slimfill::kvstore {
+namespace {
+
+using ::grpc::health::v1::Health;
+using ::grpc::health::v1::HealthCheckRequest;
+using ::grpc::health::v1::HealthCheckResponse;
+using ::testing::HasSubstr;
+
+class KvServerTest : public ::testing::Test {
+ protected:
+  KvServerTest() {
+    channel_ = grpc::CreateChannel(FormatListenAddress(server_->address()), grpc::InsecureChannelCredentials());
+    stub_ = v1::KvStoreService::NewStub(channel_);
+  }
+
+  static std::chrono::system_clock::time_point In(std::chrono::seconds seconds) {
+    return std::chrono::system_clock::now() + seconds;
+  }
+
+  // A health service's status, or UNKNOWN when the call fails.
+  HealthCheckResponse::ServingStatus HealthOf(const std::string& service) {
+    grpc::ClientContext context;
+    context.set_deadline(In(std::chrono::seconds(30)));
+    HealthCheckRequest request;
+    request.set_service(service);
+    HealthCheckResponse response;
+    const bool ok = Health::NewStub(channel_)->Check(&context, request, &response).ok();
+    return ok ? response.status() : HealthCheckResponse::UNKNOWN;
+  }
+
+  grpc::Status Put(const std::vector<v1::PutRequest>& requests, grpc::ClientContext& context,
+                   v1::PutResponse* response) {
+    auto writer = stub_->Put(&context, response);
+    for (const v1::PutRequest& request : requests) writer->Write(request);
+    writer->WritesDone();
+    return writer->Finish();
+  }
+
+  FakeClock clock_;
+  Metrics metrics_;
+  std::unique_ptr<LocalKvStore> store_ = LocalKvStore::Create({.memory_bytes = 1 << 20}, clock_, nullptr).value();
+  std::unique_ptr<KvServer> server_ =
+      KvServer::Start({.host = "127.0.0.1", .port = 0, .loopback = true}, *store_, clock_, metrics_).value();
+  std::shared_ptr<grpc::Channel> channel_;
+  std::unique_ptr<v1::KvStoreService::Stub> stub_;
+};
+
+TEST_F(KvServerTest, SaysThatItServesAndWhenItStops) {
+  for (const char* service : {"", "slimfill.v1.KvStoreService", "readiness", "liveness"}) {
+    EXPECT_EQ(HealthOf(service), HealthCheckResponse::SERVING) << service;
+  }
+  // A watcher stays connected while the server drains and hears of it.
+  grpc::ClientContext context;
+  HealthCheckRequest request;
+  request.set_service("readiness");
+  auto watch = Health::NewStub(channel_)->Watch(&context, request);
+  HealthCheckResponse response;
+  ASSERT_TRUE(watch->Read(&response));
+  EXPECT_EQ(response.status(), HealthCheckResponse::SERVING);
+  server_->Stop(absl::Seconds(1));
+  ASSERT_TRUE(watch->Read(&response));
+  EXPECT_EQ(response.status(), HealthCheckResponse::NOT_SERVING);
+  context.TryCancel();
+  watch->Finish();
+}
+
+TEST_F(KvServerTest, PicksAFreePortAndRefusesOneInUse) {
+  ASSERT_NE(server_->address().port, 0);
+  const auto second = KvServer::Start(server_->address(), *store_, clock_, metrics_);
+  EXPECT_EQ(second.status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(second.status().message()),
+              AllOf(HasSubstr(FormatListenAddress(server_->address())), HasSubstr("--listen")));
+}
+
+TEST_F(KvServerTest, StreamsNeedADeadlineThatComes) {
+  for (bool far : {false, true}) {
+    grpc::ClientContext put_context, fetch_context;
+    if (far) {
+      put_context.set_deadline(In(std::chrono::hours(1)));
+      fetch_context.set_deadline(In(std::chrono::hours(1)));
+    }
+    v1::PutResponse put_response;
+    const grpc::Status put = Put({}, put_context, &put_response);
+    EXPECT_EQ(put.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+    EXPECT_THAT(put.error_message(), HasSubstr("deadline"));
+    auto reader = stub_->Fetch(&fetch_context, {});
+    v1::FetchResponse fetch_response;
+    EXPECT_FALSE(reader->Read(&fetch_response));
+    EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  }
+}
+
+TEST_F(KvServerTest, BrokenRulesEndTheCallWithTheReason) {
+  v1::PutRequest request;
+  request.add_blocks()->set_key("short");
+  request.mutable_blocks(0)->set_total_bytes(10);
+  grpc::ClientContext context;
+  context.set_deadline(In(std::chrono::seconds(30)));
+  v1::PutResponse response;
+  const grpc::Status status = Put({request}, context, &response);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(status.error_message(), HasSubstr("5 bytes, a block key has 32"));
+  EXPECT_EQ(metrics_.Value(metric::kRequests, {"Put", "INVALID_ARGUMENT"}), 1);
+
+  grpc::ClientContext match_context;
+  v1::MatchPrefixRequest match;
+  match.add_keys(std::string(31, 'k'));
+  v1::MatchPrefixResponse match_response;
+  EXPECT_THAT(stub_->MatchPrefix(&match_context, match, &match_response).error_message(), HasSubstr("31 bytes"));
+}
+
+TEST_F(KvServerTest, CancelledPutLeavesNothing) {
+  grpc::ClientContext context;
+  context.set_deadline(In(std::chrono::seconds(30)));
+  v1::PutResponse response;
+  auto writer = stub_->Put(&context, &response);
+  v1::PutRequest request;
+  v1::PutBlock* block = request.add_blocks();
+  block->set_key(std::string(32, 'k'));
+  block->set_total_bytes(100);
+  v1::Chunk* chunk = request.add_chunks();
+  chunk->set_data("only a part");
+  ASSERT_TRUE(writer->Write(request));
+  context.TryCancel();
+  EXPECT_EQ(writer->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  server_->Stop(absl::Seconds(30));  // returns when the call has ended on this side too
+  EXPECT_EQ(store_->Stats(absl::InfiniteFuture())->bytes_used, 0u);
+}
+
+TEST_F(KvServerTest, StoppingFinishesTheStreamsUnderWayAndTakesNoNewOnes) {
+  grpc::ClientContext context;
+  context.set_deadline(In(std::chrono::seconds(60)));
+  v1::PutResponse response, late_response;
+  auto writer = stub_->Put(&context, &response);
+  const std::vector<std::byte> value = Bytes(1, 10);
+  v1::PutRequest request;
+  v1::PutBlock* block = request.add_blocks();
+  block->set_key(RawKey(Key(1)));
+  block->set_total_bytes(value.size());
+  ASSERT_TRUE(writer->Write(request));
+  // Wait for the stream to be inside: its second message has been read when the block has its room.
+  v1::PutRequest first_half;
+  v1::Chunk* first_chunk = first_half.add_chunks();
+  first_chunk->set_data(value.data(), 4);
+  first_chunk->set_checksum(Checksum(Key(1), 0, absl::MakeConstSpan(value).subspan(0, 4)));
+  ASSERT_TRUE(writer->Write(first_half));
+  while (store_->Stats(absl::InfiniteFuture())->bytes_used == 0) std::this_thread::yield();
+  std::thread stopping([&] { server_->Stop(absl::Seconds(60)); });
+  while (HealthOf("readiness") == HealthCheckResponse::SERVING) {
+  }
+  grpc::Status late;
+  do {
+    grpc::ClientContext another_context;
+    another_context.set_deadline(In(std::chrono::seconds(60)));
+    late = Put({}, another_context, &late_response);
+  } while (late.ok());  // the gate closes just after the health service has spoken
+  EXPECT_EQ(late.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_THAT(late.error_message(), HasSubstr("stopping"));
+  v1::PutRequest rest;
+  v1::Chunk* chunk = rest.add_chunks();
+  chunk->set_offset(4);
+  chunk->set_data(value.data() + 4, value.size() - 4);
+  chunk->set_checksum(Checksum(Key(1), 4, absl::MakeConstSpan(value).subspan(4)));
+  ASSERT_TRUE(writer->Write(rest));
+  writer->WritesDone();
+  EXPECT_TRUE(writer->Finish().ok());
+  stopping.join();
+  ASSERT_EQ(response.statuses_size(), 1);
+  EXPECT_EQ(response.statuses(0).code(), grpc::StatusCode::OK);
+}
+
+TEST_F(KvServerTest, DeletesIdleBlocks) {
+  const std::vector<std::byte> value = Bytes(1, 10);
+  ASSERT_TRUE(store_->Put({Item(Key(1), value), Item(Key(2), value, Key(1))}, 0, absl::InfiniteFuture()).ok());
+  const PrefixMatch match = store_->MatchPrefix({Key(1), Key(2)}, absl::InfiniteFuture()).value();
+  v1::DeleteRequest request;
+  for (uint32_t id : {1, 2, 3}) request.add_keys(RawKey(Key(id)));
+  for (bool leased : {true, false}) {
+    grpc::ClientContext context;
+    v1::DeleteResponse response;
+    ASSERT_TRUE(stub_->Delete(&context, request, &response).ok());
+    ASSERT_EQ(response.statuses_size(), 3);
+    EXPECT_EQ(response.statuses(0).code(), leased ? grpc::StatusCode::FAILED_PRECONDITION : grpc::StatusCode::OK);
+    EXPECT_EQ(response.statuses(1).code(), leased ? grpc::StatusCode::FAILED_PRECONDITION : grpc::StatusCode::OK);
+    EXPECT_EQ(response.statuses(2).code(), grpc::StatusCode::NOT_FOUND);
+    store_->Release(match.lease);
+  }
+}
+
+TEST_F(KvServerTest, EpochChangesWithEveryStart) {
+  const auto epoch = [](v1::KvStoreService::Stub& stub) {
+    grpc::ClientContext context;
+    v1::StatsResponse response;
+    EXPECT_TRUE(stub.Stats(&context, {}, &response).ok());
+    return response.epoch();
+  };
+  const auto second =
+      KvServer::Start({.host = "127.0.0.1", .port = 0, .loopback = true}, *store_, clock_, metrics_).value();
+  const auto second_stub = v1::KvStoreService::NewStub(
+      grpc::CreateChannel(FormatListenAddress(second->address()), grpc::InsecureChannelCredentials()));
+  EXPECT_EQ(epoch(*stub_), epoch(*stub_));
+  EXPECT_NE(epoch(*stub_), epoch(*second_stub));
+}
+
+}  // namespace
+}  // namespace slimfill::kvstore
