@@ -54,8 +54,8 @@ struct App::Parts {
   std::unique_ptr<scheduler::Scheduler> scheduler;
   std::unique_ptr<SchedulerGate> gate;
   CallCount calls;
-  std::unique_ptr<WorkerPool> workers;
   std::optional<ServiceContext> context;
+  std::unique_ptr<WorkerPool> workers;  // its last jobs use the context
   std::unique_ptr<grpc::Service> service;
   std::unique_ptr<MetricsExposer> exposer;
   std::string metrics_address;

@@ -75,8 +75,10 @@ grpc::Status Call::End(const absl::Status& status) {
   service_.metrics.Add(metric::kRequests, {method_, absl::StatusCodeToString(status.code())});
   if (status.ok()) return grpc::Status::OK;
   const ClientError error = ToClientError(status);
-  spdlog::info("rpc_failed method={} code={} trace_id={} message=\"{}\"", method_,
-               absl::StatusCodeToString(status.code()), trace_id_, error.message);
+  if (logs_failure_) {
+    spdlog::info("rpc_failed method={} code={} trace_id={} message=\"{}\"", method_,
+                 absl::StatusCodeToString(status.code()), trace_id_, error.message);
+  }
   if (error.retry_after.has_value()) {
     context_.AddTrailingMetadata("grpc-retry-pushback-ms", absl::StrCat(absl::ToInt64Milliseconds(*error.retry_after)));
   }

@@ -49,6 +49,9 @@ class Call {
   // Counts and logs the call's end and turns `status` into what the client gets. Once, before the reactor's Finish.
   grpc::Status End(const absl::Status& status);
 
+  // Whether End logs a failure: not while the scheduler has the request, which writes a line about each of its own.
+  void set_logs_failure(bool logs) { logs_failure_ = logs; }
+
   const ServiceContext& service() const { return service_; }
   const char* method() const { return method_; }
   absl::Time arrival() const { return arrival_; }
@@ -64,6 +67,7 @@ class Call {
   const absl::Time arrival_;
   absl::Time deadline_ = absl::InfiniteFuture();  // by service_.clock
   std::string trace_id_;
+  bool logs_failure_ = true;
 };
 
 // INVALID_ARGUMENT for what is not such a message, strings that are not UTF-8 included.

@@ -52,17 +52,21 @@ absl::Status Generation::Submit(const grpc::ByteBuffer& bytes, ParseInput parse)
   prompt_tokens_ = static_cast<int64_t>(request.sequence.prompt.size());
   seed_ = request.sequence.sampling.seed;
   wants_logprobs_ = request.sequence.sampling.logprobs >= 0;
-  SLIMFILL_ASSIGN_OR_RETURN(const scheduler::Admission admission,
-                            call_.service().scheduler.Submit(std::move(request), shared_from_this()));
+  call_.set_logs_failure(false);
+  const auto admission = call_.service().scheduler.Submit(std::move(request), shared_from_this());
+  if (!admission.ok()) {
+    call_.set_logs_failure(true);
+    return admission.status();
+  }
   bool cancelled;
   {
     absl::MutexLock lock(&mutex_);
-    id_ = admission.id;
+    id_ = admission->id;
     submitted_ = true;
     cancelled = cancelled_;
   }
-  if (cancelled) call_.service().scheduler.Cancel(admission.id);
-  OnAdmitted(admission);
+  if (cancelled) call_.service().scheduler.Cancel(admission->id);
+  OnAdmitted(*admission);
   return absl::OkStatus();
 }
 

@@ -49,6 +49,7 @@ class GenerateReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   void OnFinished(const scheduler::Finished& finished) override {
     {
       absl::MutexLock lock(&events_mutex_);
+      if (outcome_.has_value()) return;  // tokens are missing already
       progress_.reset();
       finished_.emplace();
       *finished_->mutable_finished() = ToProto(finished, seed());
@@ -59,8 +60,9 @@ class GenerateReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   void OnFailed(const absl::Status& status) override {
     {
       absl::MutexLock lock(&events_mutex_);
+      if (outcome_.has_value()) return;
       progress_.reset();
-      if (!outcome_.has_value()) outcome_ = status;
+      outcome_ = status;
     }
     Pump();
   }
@@ -161,7 +163,7 @@ class GenerateReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   std::optional<v1::Progress> progress_ ABSL_GUARDED_BY(events_mutex_);
   std::deque<v1::GenerateResponse> tokens_ ABSL_GUARDED_BY(events_mutex_);
   std::optional<v1::GenerateResponse> finished_ ABSL_GUARDED_BY(events_mutex_);
-  std::optional<absl::Status> outcome_ ABSL_GUARDED_BY(events_mutex_);  // the scheduler is done with the request
+  std::optional<absl::Status> outcome_ ABSL_GUARDED_BY(events_mutex_);  // set once: nothing more is queued
   bool may_write_ ABSL_GUARDED_BY(events_mutex_) = false;               // whether it was admitted is known
   bool writing_ ABSL_GUARDED_BY(events_mutex_) = false;
   bool broken_ ABSL_GUARDED_BY(events_mutex_) = false;  // the stream takes no more
