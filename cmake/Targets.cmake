@@ -15,6 +15,9 @@ endfunction()
 # slimfill_test(NAME SOURCES a_test.cc DEPS x y LABELS l): one GoogleTest program, its cases listed in ctest.
 function(slimfill_test name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPS;LABELS" ${ARGN})
+  if(NOT ARG_LABELS)
+    set(ARG_LABELS unit)  # an empty value would swallow the next property
+  endif()
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} GTest::gmock GTest::gtest_main)
   if(SLIMFILL_SANITIZE MATCHES "thread")

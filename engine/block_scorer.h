@@ -75,7 +75,7 @@ class BlockScorer {
   const PrunePlan& plan_;
 };
 
-// The part of the layer's blocks that candidates name: block ids of a view.
+// The block ids of a view.
 std::vector<int32_t> BlockIds(KvLayerView view);
 
 }  // namespace slimfill::engine

@@ -27,7 +27,7 @@ struct PruningRequest {
   // has stages, or one for all.
   std::vector<float> keep_ratio;
   // Token range [first, second) of the question within the prompt, where the caller knows it; else found by the rules
-  // of engine/prune/policy.h from `messages_content` and the prompt's end.
+  // of engine/prune/policy.h from `last_user_content` and the prompt's end.
   std::optional<std::pair<int64_t, int64_t>> query_span;
   bool trace = false;  // record what was kept and every block's score
 };

@@ -11,7 +11,7 @@ ALLOWED = {
     "kvstore/api": ["base"],
     "kvstore/core": ["base", "kvstore/api"],
     "kvstore/client": ["base", "kvstore/api", "slimfill/v1/kvstore"],
-    "kvstore/service": ["base", "kvstore/api", "kvstore/core", "slimfill/v1/kvstore"],
+    "kvstore/service": ["base", "kvstore/api", "kvstore/core", "slimfill/v1/kvstore", "grpc/health"],
     "engine/tensor": ["base"],
     "engine/model": ["base", "engine/ops", "engine/tensor"],
     "engine/ops": ["base", "engine/tensor", "engine/model"],

@@ -8,7 +8,9 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "google/protobuf/generated_message_reflection.h"
 #include "grpc/grpc.h"
+#include "grpc/health/v1/health.pb.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/health_check_service_interface.h"
 #include "grpcpp/impl/server_builder_option.h"
@@ -106,6 +108,8 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const ServerConfig
   grpc_init();
   grpc::EnableDefaultHealthCheckService(true);  // the library has a switch of the whole process only
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  // The library's health service brings no descriptor: without this reflection names it but cannot describe it.
+  google::protobuf::LinkMessageReflection<grpc::health::v1::HealthCheckRequest>();
   SLIMFILL_ASSIGN_OR_RETURN(auto credentials, Credentials(config));
   grpc::ServerBuilder builder;
   SetLimits(config, builder);

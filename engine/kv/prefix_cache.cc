@@ -22,7 +22,11 @@ PrefixCache::PrefixCache(kvstore::KvStore& store, KvStreamer& streamer, Backend&
       backend_(backend),
       metrics_(metrics),
       layout_(layout),
-      identity_(std::move(identity)) {}
+      identity_(std::move(identity)) {
+  // There from the start, so that the first hit or miss is an increase.
+  metrics_.Add(metric::kKvHits, {}, 0);
+  metrics_.Add(metric::kKvMisses, {}, 0);
+}
 
 std::vector<kvstore::BlockKey> PrefixCache::Keys(absl::Span<const TokenId> tokens,
                                                  absl::string_view tenant_salt) const {

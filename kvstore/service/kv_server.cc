@@ -5,6 +5,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "google/protobuf/generated_message_reflection.h"
+#include "grpc/health/v1/health.pb.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/grpcpp.h"
 #include "grpcpp/health_check_service_interface.h"
@@ -54,6 +56,8 @@ absl::StatusOr<std::unique_ptr<KvServer>> KvServer::Start(const ListenAddress& l
   auto impl = std::make_unique<Impl>(store, clock, metrics);
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  // The library's health service brings no descriptor: without this reflection names it but cannot describe it.
+  google::protobuf::LinkMessageReflection<grpc::health::v1::HealthCheckRequest>();
   grpc::ServerBuilder builder;
   Configure(builder);
   int port = 0;

@@ -25,6 +25,8 @@ class Program:
             self.process = subprocess.Popen([BIN / name, *arguments], stdout=output, stderr=output)
         match = self._wait_for(r"listening address=(\S+)(?: metrics=(\S+))?")
         self.address, self.metrics = match.group(1), match.group(2)
+        if metrics := re.search(r"serving metrics host=(\S+) port=(\d+)", self.text()):
+            self.metrics = ":".join(metrics.groups())
 
     def text(self) -> str:
         return self.log.read_text(errors="replace")

@@ -178,11 +178,11 @@ def run_server(*arguments: str) -> subprocess.CompletedProcess:
 
 def test_bad_model_files_are_refused_with_a_clear_error(tmp_path):
     missing = run_server(*server_arguments(tmp_path / "none.gguf"))
-    assert missing.returncode == 1 and "none.gguf" in missing.stderr
+    assert missing.returncode == 2 and "none.gguf" in missing.stderr and "scripts/setup.sh" in missing.stderr
     truncated = tmp_path / "truncated.gguf"
     truncated.write_bytes(SMOLLM2.read_bytes()[:50_000_000])
     result = run_server(*server_arguments(truncated))
-    assert result.returncode == 1 and "truncated.gguf" in result.stderr and "past the end" in result.stderr
+    assert result.returncode == 1 and "truncated.gguf" in result.stderr and "cut off" in result.stderr
     corrupt = tmp_path / "corrupt.gguf"
     corrupt.write_bytes(b"GGUF" + os.urandom(4096))
     result = run_server(*server_arguments(corrupt))
@@ -201,6 +201,6 @@ def test_a_port_in_use_and_a_bad_configuration_are_named(stack, tmp_path):
 def test_the_dashboard_shows_what_a_live_server_exports(stack):
     server, store = stack
     urls = f"http://{server.metrics}/metrics,http://{store.metrics}/metrics"
-    result = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", ROOT / "tests/deploy/test_dashboard.py"],
+    result = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", ROOT / "tests/deploy/test_monitoring.py"],
                             env={**os.environ, "SLIMFILL_METRICS_URL": urls}, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout

@@ -1,5 +1,5 @@
 // bench_ops: speed of the CPU backend's ops, as shares of the machine's limits. Every figure is the best of several.
-// With one thread, time is the thread's own CPU time, which holds on a busy machine too; with more it is wall time.
+// Times are CPU time divided by threads, which holds on a busy machine too; the wall time stands beside it.
 #include <time.h>
 
 #include <algorithm>
@@ -41,7 +41,7 @@ class Bench {
     memory_.clear();
     const auto weight = Pack(n, k);
     const Matrix x = Random(DType::kBF16, rows, k), out = Random(DType::kF32, rows, n);
-    const double time = Best([&] { backend_->Gemm(x, *weight, nullptr, GemmMode::kStore, out); });
+    const Time time = Best([&] { backend_->Gemm(x, *weight, nullptr, GemmMode::kStore, out); });
     Report("gemm " + std::to_string(k) + "->" + std::to_string(n) + " M=" + std::to_string(rows), time,
            2.0 * rows * k * n, static_cast<double>(k * n * 2));
   }
@@ -50,7 +50,7 @@ class Bench {
     memory_.clear();
     const auto gate_up = Pack(2 * ffn, hidden), down = Pack(hidden, ffn);
     const Matrix x = Random(DType::kBF16, rows, hidden), residual = Random(DType::kF32, rows, hidden);
-    const double time = Best([&] { backend_->SwiGluFfn(x, *gate_up, *down, residual); });
+    const Time time = Best([&] { backend_->SwiGluFfn(x, *gate_up, *down, residual); });
     Report("swiglu " + std::to_string(hidden) + "/" + std::to_string(ffn) + " M=" + std::to_string(rows), time,
            6.0 * rows * hidden * ffn, 6.0 * hidden * ffn);
   }
@@ -61,7 +61,7 @@ class Bench {
     const Matrix q = Random(DType::kBF16, tokens, shape.q_cols()), out = Random(DType::kBF16, tokens, shape.q_cols());
     std::vector<int32_t> positions(tokens);
     for (int64_t i = 0; i < tokens; ++i) positions[i] = static_cast<int32_t>(i);
-    const double time = Best([&] { backend_->Attention(q, positions, shape, layer.kv, out); });
+    const Time time = Best([&] { backend_->Attention(q, positions, shape, layer.kv, out); });
     Report("attention " + Name(shape) + " n=" + std::to_string(tokens), time,
            2.0 * tokens * (tokens + 1) * shape.q_cols(), 0);
   }
@@ -76,7 +76,7 @@ class Bench {
     }
     const Matrix q = Random(DType::kBF16, batch, shape.q_cols()), out = Random(DType::kBF16, batch, shape.q_cols());
     const std::vector<int32_t> positions(batch, static_cast<int32_t>(tokens - 1));
-    const double time = Best([&] { backend_->AttentionDecode(q, positions, shape, views, out); });
+    const Time time = Best([&] { backend_->AttentionDecode(q, positions, shape, views, out); });
     Report("decode attention " + Name(shape) + " n=" + std::to_string(tokens) + " batch " + std::to_string(batch), time,
            4.0 * batch * tokens * shape.q_cols(), 4.0 * batch * tokens * shape.kv_cols());
   }
@@ -90,11 +90,11 @@ class Bench {
     for (int i = 0; i < heads; ++i) which[i] = i;
     std::vector<float> out(heads * layer.kv.size() * 8);
     const MassQuery query{.q = q, .positions = positions, .heads = which, .end_position = static_cast<int32_t>(tokens)};
-    const double time = Best([&] { backend_->AttentionMass(query, shape, layer.kv, absl::MakeSpan(out)); });
+    const Time time = Best([&] { backend_->AttentionMass(query, shape, layer.kv, absl::MakeSpan(out)); });
     Report("mass " + std::to_string(rows) + " rows, " + std::to_string(heads) + " heads, n=" + std::to_string(tokens),
            time, 2.0 * rows * heads * tokens * shape.head_dim, 0);
     std::vector<float> means(layer.kv.size() * 8 * shape.kv_cols());
-    const double means_time =
+    const Time means_time =
         Best([&] { backend_->UnitMeanKeys(static_cast<int32_t>(tokens), shape, layer.kv, absl::MakeSpan(means)); });
     Report("unit means n=" + std::to_string(tokens), means_time, 0, 2.0 * tokens * shape.kv_cols());
   }
@@ -165,28 +165,33 @@ class Bench {
     return *backend_->PackWeight(WeightMatrix({WeightMatrix::Part{&tensor}}));
   }
 
-  double Best(const std::function<void()>& op) {
-    const clockid_t clock = threads_ == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC;
+  struct Time {
+    double cpu = 1e9;  // of all threads, divided by their number
+    double wall = 1e9;
+  };
+
+  Time Best(const std::function<void()>& op) {
     op();
-    double best = 1e9, total = 0;
+    Time best;
+    double total = 0;
     for (int repeat = 0; repeat < 200 && (repeat < 3 || total < seconds_); ++repeat) {
-      const double start = Seconds(clock);
+      const double cpu = Seconds(CLOCK_PROCESS_CPUTIME_ID), wall = Seconds(CLOCK_MONOTONIC);
       op();
-      const double time = Seconds(clock) - start;
-      best = std::min(best, time);
-      total += time;
+      best.cpu = std::min(best.cpu, (Seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu) / threads_);
+      best.wall = std::min(best.wall, Seconds(CLOCK_MONOTONIC) - wall);
+      total += Seconds(CLOCK_MONOTONIC) - wall;
     }
     return best;
   }
 
   // `operations`: arithmetic; `bytes`: read from memory at least. 0: not of interest.
-  void Report(const std::string& what, double time, double operations, double bytes) {
-    std::printf("%-44s %10.3f ms", what.c_str(), time * 1e3);
+  void Report(const std::string& what, Time time, double operations, double bytes) {
+    std::printf("%-44s %10.3f ms (wall %10.3f)", what.c_str(), time.cpu * 1e3, time.wall * 1e3);
     if (operations > 0) {
-      std::printf("  %8.1f GFLOP/s", operations / time / 1e9);
-      if (peak_ > 0) std::printf(" %5.1f %%", operations / time / (peak_ * threads_) * 100);
+      std::printf("  %8.1f GFLOP/s", operations / time.cpu / 1e9);
+      if (peak_ > 0) std::printf(" %5.1f %%", operations / time.cpu / (peak_ * threads_) * 100);
     }
-    if (bytes > 0) std::printf("  %7.1f GB/s %5.1f %%", bytes / time / 1e9, bytes / time / bandwidth_ * 100);
+    if (bytes > 0) std::printf("  %7.1f GB/s %5.1f %%", bytes / time.cpu / 1e9, bytes / time.cpu / bandwidth_ * 100);
     std::printf("\n");
     std::fflush(stdout);
   }
