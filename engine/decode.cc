@@ -8,12 +8,6 @@
 #include "base/status.h"
 
 namespace slimfill::engine {
-namespace {
-
-// A block that is not there by then leaves the active set as it is.
-constexpr absl::Duration kSwapWait = absl::Milliseconds(50);
-
-}  // namespace
 
 absl::StatusOr<TokenEvent> Decode::Sample(PrunedSequence& sequence, absl::Span<float> logits) {
   SLIMFILL_ASSIGN_OR_RETURN(SampledToken sampled, sequence.sampler.Sample(logits));
@@ -97,7 +91,7 @@ absl::Status Decode::RunLayers(absl::Span<PrunedSequence* const> sequences, absl
 void Decode::FinishSwap(PrunedSequence& sequence, int layer, SwapState& swap) {
   if (swap.fetch == nullptr) return;
   const auto begin = std::chrono::steady_clock::now();
-  const PendingFetch::State state = swap.fetch->Wait(absl::Now() + kSwapWait);
+  const PendingFetch::State state = swap.fetch->Wait(absl::Now() + p_.swap_wait);
   const double stall = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   sequence.decode.stall_seconds += stall;
   p_.metrics.Observe(metric::kKvStallSeconds, stall);

@@ -22,6 +22,7 @@ class Decode {
     const PrunePlan* plan;  // null: no swaps
     Metrics& metrics;
     int64_t max_context;
+    absl::Duration swap_wait;
   };
   explicit Decode(const Parts& parts) : p_(parts) {}
 

@@ -131,7 +131,7 @@ absl::StatusOr<std::unique_ptr<Engine>> PrunedEngine::Make(const PrunedEngineOpt
 void PrunedEngine::MakeParts(kvstore::KvStore& store, const PrunedEngineOptions& options) {
   const int64_t page_bytes = backend_->KvPageBytes(model_->shape());
   pool_ = std::make_unique<PagePool>(*backend_, metrics_, page_bytes, options.kv_pages_bytes / page_bytes);
-  streamer_ = std::make_unique<KvStreamer>(store, metrics_, StreamerOptions{});
+  streamer_ = std::make_unique<KvStreamer>(store, metrics_, StreamerOptions{.fetch_deadline = options.swap_wait});
   if (plan_ != nullptr) {
     const PrefixBlockLayout layout{plan_->stages.front().prune_layer + 1, page_bytes, model_->config().hidden};
     const std::string identity =
@@ -141,8 +141,8 @@ void PrunedEngine::MakeParts(kvstore::KvStore& store, const PrunedEngineOptions&
   }
   prefill_ = std::make_unique<Prefill>(Prefill::Parts{*model_, *backend_, *forward_, plan_.get(), prefix_cache_.get(),
                                                       *streamer_, *tokenizer_, info_.chunk_tokens});
-  decode_ =
-      std::make_unique<Decode>(Decode::Parts{*model_, *backend_, *forward_, plan_.get(), metrics_, info_.max_context});
+  decode_ = std::make_unique<Decode>(
+      Decode::Parts{*model_, *backend_, *forward_, plan_.get(), metrics_, info_.max_context, options.swap_wait});
 }
 
 absl::Status PrunedEngine::Validate(const SequenceRequest& request) const {

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "base/metrics.h"
 #include "engine/engine.h"
 #include "engine/ops/backend.h"
@@ -21,6 +22,8 @@ struct PrunedEngineOptions {
   int64_t chunk_tokens = 1024;                // a multiple of 64
   int64_t kv_pages_bytes = int64_t{4} << 30;  // KV the engine may hold
   int max_decode_batch = 64;
+  // How long decode waits at most for blocks that a swap asked for; later ones leave the active set as it is.
+  absl::Duration swap_wait = absl::Milliseconds(50);
   // Called while the model is loaded, in [0, 1].
   std::function<void(double fraction)> load_progress;
 };

@@ -18,10 +18,21 @@ struct PrivateArea {
   absl::Mutex mutex;
   kvstore::LeaseId lease ABSL_GUARDED_BY(mutex) = 0;  // opened with the first write; 0 again when the store lost it
   bool closed ABSL_GUARDED_BY(mutex) = false;
+  int pending_writes ABSL_GUARDED_BY(mutex) = 0;  // queued or being written
 
   kvstore::LeaseId Lease() {
     absl::MutexLock lock(&mutex);
     return lease;
+  }
+  void AddPendingWrites(int count) {
+    absl::MutexLock lock(&mutex);
+    pending_writes += count;
+  }
+  // What was put before can be fetched afterwards: a read waits for the writes ahead of it.
+  void AwaitWrites(absl::Time deadline) {
+    absl::MutexLock lock(&mutex);
+    auto written = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) { return pending_writes == 0; };
+    mutex.AwaitWithDeadline(absl::Condition(&written), deadline);
   }
 };
 
@@ -59,6 +70,7 @@ void KvStreamer::Enqueue(Write write) {
     return;
   }
   queued_bytes_ += bytes;
+  if (write.area != nullptr) write.area->AddPendingWrites(1);
   writes_.push_back(std::move(write));
 }
 
@@ -134,7 +146,10 @@ void KvStreamer::WriterLoop() {
       closing.swap(closing_);
       writing_ = true;
     }
-    if (!batch.empty()) WriteBatch(batch);
+    if (!batch.empty()) {
+      WriteBatch(batch);
+      if (batch.front().area != nullptr) batch.front().area->AddPendingWrites(-static_cast<int>(batch.size()));
+    }
     CloseAreas(closing);
     if (absl::Now() >= next_renewal) {
       RenewLeases();
@@ -215,10 +230,12 @@ void KvStreamer::RunRead(const Read& read) {
   std::vector<std::vector<std::byte>> values(read.keys.size(), std::vector<std::byte>(read.value_bytes));
   std::vector<kvstore::FetchItem> items;
   for (size_t i = 0; i < values.size(); ++i) items.push_back({read.keys[i], 0, absl::MakeSpan(values[i])});
+  const absl::Time deadline = absl::Now() + options_.fetch_deadline;
+  read.area->AwaitWrites(deadline);
   const kvstore::LeaseId lease = read.area->Lease();
   PendingFetch::State state = PendingFetch::State::kFailed;
   if (lease != 0) {
-    const auto statuses = store_.Fetch(items, lease, absl::Now() + options_.fetch_deadline);
+    const auto statuses = store_.Fetch(items, lease, deadline);
     if (statuses.ok()) {
       state = PendingFetch::State::kReady;
       for (size_t i = 0; i < values.size(); ++i) {

@@ -88,6 +88,7 @@ class EngineTest : public ::testing::Test {
     }
     options.chunk_tokens = chunk_tokens;
     options.kv_pages_bytes = kv_pages_bytes;
+    options.swap_wait = absl::Seconds(30);  // a busy machine must not change an answer
     auto engine = MakePrunedEngine(options, *MakeBackend("ref", {}), store == nullptr ? *store_ : *store, metrics_);
     EXPECT_TRUE(engine.ok()) << engine.status();
     return *std::move(engine);
