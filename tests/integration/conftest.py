@@ -1,63 +1,18 @@
-"""Starts the real programs on free loopback ports. SLIMFILL_BIN_DIR says where they are (default build/release/bin)."""
-import os
-import pathlib
-import re
-import signal
+"""Fixtures: client code of our API, programs that stop with the test, a real document."""
 import subprocess
-import time
+import sys
 
 import pytest
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-BIN = pathlib.Path(os.environ.get("SLIMFILL_BIN_DIR", ROOT / "build/release/bin"))
-HOME = pathlib.Path(os.environ.get("SLIMFILL_HOME", pathlib.Path.home() / ".cache/slimfill"))
-QWEN = HOME / "models/Qwen2.5-Coder-0.5B-Instruct.Q4_K_M.gguf"
-SMOLLM2 = HOME / "models/SmolLM2-135M-Instruct.Q4_1.gguf"
-START_SECONDS = 120
-
-
-class Program:
-    """A program of ours, running; `address` and `metrics` are the ports it chose."""
-
-    def __init__(self, name: str, *arguments: str, log: pathlib.Path):
-        self.log = log
-        with open(log, "wb") as output:
-            self.process = subprocess.Popen([BIN / name, *arguments], stdout=output, stderr=output)
-        match = self._wait_for(r"listening address=(\S+)(?: metrics=(\S+))?")
-        self.address, self.metrics = match.group(1), match.group(2)
-        if metrics := re.search(r"serving metrics host=(\S+) port=(\d+)", self.text()):
-            self.metrics = ":".join(metrics.groups())
-
-    def text(self) -> str:
-        return self.log.read_text(errors="replace")
-
-    def _wait_for(self, pattern: str) -> re.Match:
-        end = time.monotonic() + START_SECONDS
-        while time.monotonic() < end:
-            if match := re.search(pattern, self.text()):
-                return match
-            if self.process.poll() is not None:
-                break
-            time.sleep(0.05)
-        self.process.kill()
-        raise RuntimeError(f"{self.process.args[0]} did not start:\n{self.text()}")
-
-    def terminate(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=60)
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait(timeout=60)
+from programs import ROOT, Program
 
 
 @pytest.fixture(scope="session")
 def generated(tmp_path_factory):
     """Folder with the Python client code of our API, made as any user would make it."""
     folder = tmp_path_factory.mktemp("generated")
-    subprocess.run([os.sys.executable, "-m", "grpc_tools.protoc", f"-I{ROOT / 'proto'}", f"--python_out={folder}",
+    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", f"-I{ROOT / 'proto'}", f"--python_out={folder}",
                     f"--grpc_python_out={folder}", "slimfill/v1/inference.proto", "slimfill/v1/kvstore.proto"], check=True)
-    os.sys.path.insert(0, str(folder))
+    sys.path.insert(0, str(folder))
     return folder
 
 
@@ -77,17 +32,8 @@ def start(tmp_path):
             program.kill()
 
 
-def server_arguments(model: pathlib.Path = QWEN, **flags: str) -> list[str]:
-    arguments = {"model": str(model), "listen": "127.0.0.1:0", "metrics-listen": "127.0.0.1:0",
-                 "randomized-dense-share": "0", **{key.replace("_", "-"): value for key, value in flags.items()}}
-    return [f"--{key}={value}" for key, value in arguments.items()]
-
-
 @pytest.fixture(scope="session")
 def document() -> str:
     """A real text of about 4,000 tokens with the answer to QUESTION a third of the way in."""
-    return subprocess.run([os.sys.executable, ROOT / "scripts/demo_document.py", "--tokens", "4096"], check=True,
+    return subprocess.run([sys.executable, ROOT / "scripts/demo_document.py", "--tokens", "4096"], check=True,
                           capture_output=True, text=True).stdout
-
-
-QUESTION = "For at least how many years must a written offer be valid?"

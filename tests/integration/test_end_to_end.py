@@ -8,14 +8,12 @@ import urllib.request
 
 import grpc
 import pytest
-from conftest import BIN, HOME, QUESTION, QWEN, ROOT, SMOLLM2, server_arguments
+from programs import BIN, HOME, QUESTION, ROOT, SMOLLM2, Program, server_arguments
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory, generated):
     """A KV store and a server that uses it, shared by the tests that do no harm to them."""
-    from conftest import Program
-
     logs = tmp_path_factory.mktemp("logs")
     store = Program("slimfill-kvstore", "--listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0", "--memory=1GiB",
                     log=logs / "kvstore.log")
