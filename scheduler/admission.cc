@@ -52,7 +52,8 @@ std::optional<Refusal> CheckAdmission(const AdmissionInput& input) {
   }
   if (input.pages > input.pages_total) {
     return Refusal{"pages",
-                   absl::ResourceExhaustedError(absl::StrCat(
+                   // It can never run here: no reason to try again.
+                   absl::InvalidArgumentError(absl::StrCat(
                        "the request may need ", input.pages, " KV pages, the engine has ", input.pages_total,
                        ": shorten the prompt, lower max_tokens or start the server with a higher --kv-pages-memory"))};
   }

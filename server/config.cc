@@ -12,6 +12,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
+#include "base/listen_address.h"
 #include "base/status.h"
 #include "server/did_you_mean.h"
 #include "server/options.h"
@@ -247,14 +248,8 @@ std::string SlimfillHome(const Environment& environment) {
 
 bool IsLoopback(absl::string_view address) {
   if (absl::StartsWith(address, "unix:")) return true;
-  const absl::string_view host = address.substr(0, address.rfind(':'));
-  if (host == "localhost" || host == "[::1]") return true;
-  const std::vector<absl::string_view> bytes = absl::StrSplit(host, '.');
-  if (bytes.size() != 4 || bytes[0] != "127") return false;
-  return std::all_of(bytes.begin(), bytes.end(), [](absl::string_view byte) {
-    int value = 0;
-    return absl::SimpleAtoi(byte, &value) && value >= 0 && value <= 255;
-  });
+  const absl::StatusOr<ListenAddress> parsed = ParseListenAddress(address);
+  return parsed.ok() && parsed->loopback;
 }
 
 }  // namespace slimfill::server

@@ -65,7 +65,4 @@ std::string SlimfillHome(const Environment& environment);
 // Whether "host:port" only reaches this machine: localhost, 127.x.y.z, [::1] or unix:.
 bool IsLoopback(absl::string_view address);
 
-// "4GiB", "512MiB", "1000000": bytes. INVALID_ARGUMENT for anything else, zero and what does not fit.
-absl::StatusOr<int64_t> ParseBytes(absl::string_view text);
-
 }  // namespace slimfill::server

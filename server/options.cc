@@ -1,15 +1,14 @@
 #include "server/options.h"
 
 #include <algorithm>
-#include <iterator>
-#include <limits>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/strip.h"
+#include "base/byte_size.h"
+#include "base/listen_address.h"
 #include "base/status.h"
 
 namespace slimfill::server {
@@ -40,16 +39,10 @@ Option Choice(const char* key, std::string ServerConfig::*field, std::vector<std
           [field](const ServerConfig& config) { return config.*field; }};
 }
 
-// "host:port" with a port of 0 to 65535, or unix:PATH.
+// HOST:PORT (port 0: any free one) or unix:PATH.
 absl::Status CheckAddress(const std::string& value) {
   if (absl::StartsWith(value, "unix:") && value.size() > 5) return absl::OkStatus();
-  const size_t colon = value.rfind(':');
-  int port = 0;
-  if (colon == std::string::npos || colon == 0 || !absl::SimpleAtoi(value.substr(colon + 1), &port) || port < 0 ||
-      port > 65535) {
-    return Refuse(value, "HOST:PORT with a port from 0 (any free one) to 65535");
-  }
-  return absl::OkStatus();
+  return ParseListenAddress(value).status();
 }
 
 Option Address(const char* key, std::string ServerConfig::*field, const char* help, const char* word = nullptr) {
@@ -76,14 +69,6 @@ Option Whole(const char* key, Int ServerConfig::*field, int64_t low, int64_t hig
           [field](const ServerConfig& config) { return absl::StrCat(config.*field); }};
 }
 
-// As ParseBytes takes it.
-std::string FormatBytes(int64_t bytes) {
-  static constexpr const char* kUnits[] = {"", "KiB", "MiB", "GiB", "TiB"};
-  size_t unit = 0;
-  for (; unit + 1 < std::size(kUnits) && bytes > 0 && bytes % 1024 == 0; ++unit) bytes /= 1024;
-  return absl::StrCat(bytes, kUnits[unit]);
-}
-
 Option Bytes(const char* key, int64_t ServerConfig::*field, const char* help, const char* word_for_zero = nullptr) {
   return {key, help,
           [field, word_for_zero](ServerConfig& config, const std::string& value) {
@@ -91,11 +76,13 @@ Option Bytes(const char* key, int64_t ServerConfig::*field, const char* help, co
               config.*field = 0;
               return absl::OkStatus();
             }
-            SLIMFILL_ASSIGN_OR_RETURN(config.*field, ParseBytes(value));
+            SLIMFILL_ASSIGN_OR_RETURN(const uint64_t bytes, ParseByteSize(value));
+            if (bytes == 0) return Refuse(value, "a size above zero");
+            config.*field = static_cast<int64_t>(bytes);
             return absl::OkStatus();
           },
           [field, word_for_zero](const ServerConfig& config) {
-            return word_for_zero != nullptr && config.*field == 0 ? word_for_zero : FormatBytes(config.*field);
+            return word_for_zero != nullptr && config.*field == 0 ? word_for_zero : FormatByteSize(config.*field);
           }};
 }
 
@@ -174,20 +161,6 @@ std::vector<Option> MakeOptions() {
 const std::vector<Option>& Options() {
   static const auto* options = new std::vector<Option>(MakeOptions());
   return *options;
-}
-
-absl::StatusOr<int64_t> ParseBytes(absl::string_view text) {
-  static constexpr std::pair<const char*, int> kUnits[] = {{"KiB", 10}, {"MiB", 20}, {"GiB", 30}, {"TiB", 40}};
-  int shift = 0;
-  absl::string_view digits = text;
-  for (const auto& [unit, bits] : kUnits) {
-    if (absl::ConsumeSuffix(&digits, unit)) shift = bits;
-  }
-  int64_t number = 0;
-  if (!absl::SimpleAtoi(digits, &number) || number <= 0 || number > (std::numeric_limits<int64_t>::max() >> shift)) {
-    return Refuse(text, "a size such as 512MiB or 4GiB (units KiB, MiB, GiB, TiB)");
-  }
-  return number << shift;
 }
 
 }  // namespace slimfill::server

@@ -57,7 +57,7 @@ TEST(AdmissionTest, RequestThatCanNeverFitNamesPages) {
   input.pages = 1000;
   EXPECT_FALSE(CheckAdmission(input).has_value());
   input.pages = 1001;
-  ExpectRefused(input, "pages", absl::StatusCode::kResourceExhausted,
+  ExpectRefused(input, "pages", absl::StatusCode::kInvalidArgument,
                 {"1001 KV pages", "has 1000", "shorten the prompt", "--kv-pages-memory"});
 }
 

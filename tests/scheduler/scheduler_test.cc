@@ -216,7 +216,7 @@ TEST(SchedulerTest, RequestWaitsForPagesOfOthers) {
 TEST(SchedulerTest, RequestThatCanNeverFitIsRefused) {
   SteppedScheduler scene({}, {.pages_total = 20});
   const auto request = scene.Submit(1, 2000);
-  EXPECT_EQ(request.admission.status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(request.admission.status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(scene.metrics.Value(metric::kAdmissionRejections, {"pages"}), 1);
   scene.RunUntilIdle();
   EXPECT_FALSE(request.sink->has_ended());

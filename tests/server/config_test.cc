@@ -153,12 +153,12 @@ TEST_F(ConfigTest, HelpAndVersionNeedNothingElse) {
   EXPECT_THAT(HelpText(), HasSubstr("[127.0.0.1:8080]"));
 }
 
-TEST(ParseBytes, TakesBinaryUnits) {
-  EXPECT_EQ(*ParseBytes("1000"), 1000);
-  EXPECT_EQ(*ParseBytes("512MiB"), int64_t{512} << 20);
-  EXPECT_EQ(*ParseBytes("4GiB"), int64_t{4} << 30);
+TEST_F(ConfigTest, SizesTakeBinaryUnitsAndNothingElse) {
+  EXPECT_EQ(Load({"--kv-memory=1000"})->config.kv_memory_bytes, 1000);
+  EXPECT_EQ(Load({"--kv-memory=512MiB"})->config.kv_memory_bytes, int64_t{512} << 20);
+  EXPECT_EQ(Load({"--kv-pages-memory=auto"})->config.kv_pages_memory_bytes, 0);
   for (const char* bad : {"", "0", "-1", "GiB", "4GB", "4 GiBs", "1.5GiB", "9999999TiB", "99999999999999999999"}) {
-    EXPECT_FALSE(ParseBytes(bad).ok()) << bad;
+    EXPECT_THAT(Error({std::string("--kv-memory=") + bad}), HasSubstr("--kv-memory")) << bad;
   }
 }
 
