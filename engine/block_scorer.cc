@@ -49,6 +49,15 @@ BlockScores BlockScorer::Score(const Input& input) const {
     case ScoreKind::kPrevious:
       result.scores = CarryScores(input.earlier_candidates, input.earlier_scores, input.candidates);
       break;
+    case ScoreKind::kRecency:
+      result.scores = RecencyScores(input.candidates);
+      break;
+    case ScoreKind::kRandom:
+      result.scores = RandomScores(input.candidates, input.prompt_tokens);
+      break;
+    case ScoreKind::kGiven:
+      result.scores = GivenScores(input.candidates, input.given_blocks);
+      break;
   }
   NormalizeScores(input.candidates, input.forced, absl::MakeSpan(result.scores));
   // Attention mass is erratic from layer to layer: what an earlier pruning saw still counts.

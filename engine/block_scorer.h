@@ -56,6 +56,7 @@ class BlockScorer {
     int64_t prompt_tokens;
     const QuestionSegment& question;
     const QueryWindow& window;
+    absl::Span<const int32_t> given_blocks;  // kGiven
     // Of the pruning before; empty at the first.
     absl::Span<const int32_t> earlier_candidates;
     absl::Span<const float> earlier_scores;

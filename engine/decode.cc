@@ -109,14 +109,14 @@ void Decode::FinishSwap(PrunedSequence& sequence, int layer, SwapState& swap) {
 }
 
 // Block scores by the mean of the newest tokens' queries, on mean keys: pages that are not held score too.
-std::vector<float> Decode::SwapScores(const SwapState& swap) const {
+std::vector<float> Decode::SwapScores(const PrunePlan& plan, const SwapState& swap) const {
   const AttentionShape& shape = p_.model.shape();
   const UnitKeys& units = *swap.unit_keys;
   std::vector<float> q(shape.q_cols(), 0.0f);
   for (const std::vector<float>& row : swap.recent_q) {
     for (size_t i = 0; i < q.size(); ++i) q[i] += row[i] / static_cast<float>(swap.recent_q.size());
   }
-  if (swap.stage.score == ScoreKind::kPaper) return units.PaperScores(q, p_.plan->paper_absolute);
+  if (swap.stage.score == ScoreKind::kPaper) return units.PaperScores(q, plan.paper_absolute);
   std::vector<int> heads;
   for (const LayerHead& head : swap.stage.heads) {
     if (head.layer == swap.stage.prune_layer) heads.push_back(head.head);
@@ -131,16 +131,18 @@ std::vector<float> Decode::SwapScores(const SwapState& swap) const {
   for (size_t h = 0; h < heads.size(); ++h) {
     std::vector<float> dilated =
         DilatedBlockScores(absl::MakeConstSpan(mass).subspan(h * per_head, per_head), units.blocks(),
-                           p_.plan->dilate_forward_units, p_.plan->dilate_backward_units);
+                           plan.dilate_forward_units, plan.dilate_backward_units);
     NormalizeScores(units.blocks(), swap.forced, absl::MakeSpan(dilated));
     MaxInto(dilated, absl::MakeSpan(scores));
   }
+  if (!swap.question_scores.empty()) MaxInto(swap.question_scores, absl::MakeSpan(scores));
   return scores;
 }
 
 void Decode::BeginSwap(PrunedSequence& sequence, int layer, SwapState& swap, std::vector<float> q) {
+  const PrunePlan& plan = *sequence.plan;
   swap.recent_q.push_back(std::move(q));
-  if (static_cast<int>(swap.recent_q.size()) > p_.plan->paper_window) swap.recent_q.erase(swap.recent_q.begin());
+  if (static_cast<int>(swap.recent_q.size()) > plan.paper_window) swap.recent_q.erase(swap.recent_q.begin());
 
   const std::vector<int32_t>& known = swap.unit_keys->blocks();
   std::vector<int32_t> active;
@@ -148,23 +150,13 @@ void Decode::BeginSwap(PrunedSequence& sequence, int layer, SwapState& swap, std
     if (std::binary_search(known.begin(), known.end(), entry.block)) active.push_back(entry.block);
   }
   if (active.empty()) return;
-  const std::vector<float> scores = SwapScores(swap);
-  const std::vector<int32_t> candidate = SelectBlocks(known, scores, swap.forced, static_cast<int64_t>(active.size()));
-  std::vector<int32_t> wanted, leaving;
-  std::set_difference(candidate.begin(), candidate.end(), active.begin(), active.end(), std::back_inserter(wanted));
-  std::set_difference(active.begin(), active.end(), candidate.begin(), candidate.end(), std::back_inserter(leaving));
-  const double overlap = 1.0 - static_cast<double>(wanted.size()) / static_cast<double>(active.size());
-  if (overlap >= p_.plan->swap_overlap) return;
-
-  const auto score = [&](int32_t block) {
-    return scores[std::lower_bound(known.begin(), known.end(), block) - known.begin()];
-  };
-  std::sort(wanted.begin(), wanted.end(), [&](int32_t a, int32_t b) { return score(a) > score(b); });
-  std::sort(leaving.begin(), leaving.end(), [&](int32_t a, int32_t b) { return score(a) < score(b); });
-  swap.fetch =
-      sequence.streamer->FetchPrivate(sequence.private_area, layer, wanted, p_.backend.KvPageBytes(p_.model.shape()));
-  swap.wanted = std::move(wanted);
-  swap.leaving = std::move(leaving);
+  const std::vector<float> scores = SwapScores(plan, swap);
+  BlockExchange exchange = ChooseExchange(known, scores, swap.forced, active, plan.swap_overlap, plan.swap_margin);
+  if (exchange.wanted.empty()) return;
+  swap.fetch = sequence.streamer->FetchPrivate(sequence.private_area, layer, exchange.wanted,
+                                               p_.backend.KvPageBytes(p_.model.shape()));
+  swap.wanted = std::move(exchange.wanted);
+  swap.leaving = std::move(exchange.leaving);
 }
 
 }  // namespace slimfill::engine

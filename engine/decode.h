@@ -19,7 +19,6 @@ class Decode {
     const Model& model;
     Backend& backend;
     Forward& forward;
-    const PrunePlan* plan;  // null: no swaps
     Metrics& metrics;
     int64_t max_context;
     absl::Duration swap_wait;
@@ -39,7 +38,7 @@ class Decode {
   void FinishSwap(PrunedSequence& sequence, int layer, SwapState& swap);
   // Scores the layer's blocks by the newest queries and asks for blocks that should be active and are not.
   void BeginSwap(PrunedSequence& sequence, int layer, SwapState& swap, std::vector<float> q);
-  std::vector<float> SwapScores(const SwapState& swap) const;
+  std::vector<float> SwapScores(const PrunePlan& plan, const SwapState& swap) const;
 
   const Parts p_;
   std::unique_ptr<Buffer> hidden_;

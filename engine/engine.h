@@ -14,6 +14,7 @@
 #include "engine/model/chat_template.h"
 #include "engine/model/config.h"
 #include "engine/model/tokenizer.h"
+#include "engine/prune/plan.h"
 #include "engine/sampling/output_stream.h"
 #include "engine/sampling/sampler.h"
 
@@ -29,7 +30,11 @@ struct PruningRequest {
   // Token range [first, second) of the question within the prompt, where the caller knows it; else found by the rules
   // of engine/prune/policy.h from `last_user_content` and the prompt's end.
   std::optional<std::pair<int64_t, int64_t>> query_span;
-  bool trace = false;  // record what was kept and every block's score
+  // Replaces the engine's own plan for this request; null: the engine's. Stored prefixes serve it when its first
+  // pruning is at the same layer.
+  std::shared_ptr<const PrunePlan> plan;
+  std::vector<int32_t> given_blocks;  // ascending; what score kGiven keeps
+  bool trace = false;                 // record what was kept and every block's score
 };
 
 struct SequenceRequest {

@@ -21,6 +21,7 @@ constexpr int64_t kMaxWindowTokens = 64;
 absl::Status Prefill::Begin(PrunedSequence& sequence, absl::Duration load_budget) {
   const ModelConfig& config = p_.model.config();
   sequence.streamer = &p_.streamer;
+  sequence.plan = sequence.request.pruning.plan != nullptr ? sequence.request.pruning.plan.get() : p_.plan;
   sequence.question = FindQuestion(sequence.request.prompt, sequence.request.pruning.query_span,
                                    sequence.request.last_user_content, p_.tokenizer);
   sequence.positions.resize(sequence.prompt_tokens);
@@ -35,9 +36,9 @@ absl::Status Prefill::Begin(PrunedSequence& sequence, absl::Duration load_budget
   SLIMFILL_ASSIGN_OR_RETURN(sequence.hidden_buffer,
                             p_.backend.Allocate(rows * config.hidden * DTypeBytes(DType::kF32)));
   PlanStages(sequence);
-  if (p_.prefix_cache != nullptr && !sequence.request.no_store && sequence.stages.size() > 1) {
+  const int stage1_layers = sequence.stages[0].last_layer + 1;
+  if (p_.prefix_cache != nullptr && !sequence.request.no_store && stage1_layers == p_.prefix_cache->layers()) {
     sequence.prefix_keys = p_.prefix_cache->Keys(sequence.request.prompt, sequence.request.tenant_salt);
-    const int stage1_layers = sequence.stages[0].last_layer + 1;
     const int64_t loaded =
         p_.prefix_cache->Load(sequence.prefix_keys, ReusableBlocks(sequence), load_budget,
                               absl::MakeSpan(sequence.kv).first(stage1_layers), HiddenRows(sequence, 0, rows));
@@ -65,28 +66,29 @@ int64_t Prefill::ReusableBlocks(const PrunedSequence& sequence) const {
 
 void Prefill::PlanStages(PrunedSequence& sequence) {
   const PruningRequest& pruning = sequence.request.pruning;
-  if (p_.plan == nullptr || pruning.mode == PruningMode::kOff) return PlanDense(sequence);
-  sequence.forced = ForcedBlocks(*p_.plan, sequence.prompt_tokens, sequence.question);
+  if (sequence.plan == nullptr || pruning.mode == PruningMode::kOff) return PlanDense(sequence);
+  const PrunePlan& plan = *sequence.plan;
+  sequence.forced = ForcedBlocks(plan, sequence.prompt_tokens, sequence.question);
   const int64_t blocks = static_cast<int64_t>(sequence.blocks.size());
   std::vector<int64_t> keep_blocks;
   bool keeps_all = true;
-  for (size_t i = 0; i < p_.plan->stages.size(); ++i) {
+  for (size_t i = 0; i < plan.stages.size(); ++i) {
     double ratio = 0;
     if (pruning.mode == PruningMode::kCustom) {
       ratio = pruning.keep_ratio.size() == 1 ? pruning.keep_ratio[0] : pruning.keep_ratio[i];
     }
-    keep_blocks.push_back(BlocksToKeep(*p_.plan, p_.plan->stages[i], ratio, sequence.prompt_tokens, sequence.forced));
+    keep_blocks.push_back(BlocksToKeep(plan, plan.stages[i], ratio, sequence.prompt_tokens, sequence.forced));
     keeps_all &= keep_blocks.back() >= blocks;
   }
   if (keeps_all) {
     sequence.report.fallbacks.push_back(kFallbackShort);
     return PlanDense(sequence);
   }
-  sequence.stages = PrunedStages(*p_.plan, keep_blocks, p_.model.config().layers);
+  sequence.stages = PrunedStages(plan, keep_blocks, p_.model.config().layers);
 }
 
 void Prefill::PlanDense(PrunedSequence& sequence) {
-  const int split = p_.plan == nullptr ? -1 : p_.plan->stages.front().prune_layer;
+  const int split = p_.prefix_cache == nullptr ? -1 : p_.prefix_cache->layers() - 1;
   sequence.stages = DenseStages(split, p_.model.config().layers);
 }
 
@@ -177,7 +179,7 @@ void Prefill::StorePrefix(PrunedSequence& sequence, int64_t first, int64_t end) 
 absl::Status Prefill::EndStage(PrunedSequence& sequence) {
   const Stage stage = sequence.stages[sequence.stage];
   if (stage.pruning.has_value()) {
-    const BlockScorer scorer(p_.model, p_.backend, *p_.plan);
+    const BlockScorer scorer(p_.model, p_.backend, *sequence.plan);
     const BlockScores scores = scorer.Score({.stage = *stage.pruning,
                                              .first_layer = stage.first_layer,
                                              .kv = sequence.kv,
@@ -186,6 +188,7 @@ absl::Status Prefill::EndStage(PrunedSequence& sequence) {
                                              .prompt_tokens = sequence.prompt_tokens,
                                              .question = sequence.question,
                                              .window = *sequence.window,
+                                             .given_blocks = sequence.request.pruning.given_blocks,
                                              .earlier_candidates = sequence.earlier_candidates,
                                              .earlier_scores = sequence.earlier_scores});
     if (!FallBack(sequence, scores)) Prune(sequence, stage, scores);
@@ -198,7 +201,7 @@ absl::Status Prefill::EndStage(PrunedSequence& sequence) {
 
 // The safety rules of the first pruning (AUTO): true when it does not take place.
 bool Prefill::FallBack(PrunedSequence& sequence, const BlockScores& scores) {
-  const PrunePlan& plan = *p_.plan;
+  const PrunePlan& plan = *sequence.plan;
   const bool first = sequence.stage == 0 && sequence.report.fallbacks.empty();
   if (!first || sequence.request.pruning.mode != PruningMode::kAuto) return false;
   const int next_layer = sequence.stages[0].last_layer + 1;
@@ -241,7 +244,7 @@ void Prefill::Prune(PrunedSequence& sequence, const Stage& stage, const BlockSco
   sequence.earlier_scores = scores.scores;
   if (kept.size() == sequence.blocks.size()) return;
   sequence.report.pruned = true;
-  PrepareSwaps(sequence, stage);
+  PrepareSwaps(sequence, stage, scores);
 
   std::vector<int32_t> rows;
   for (size_t row = 0; row < sequence.positions.size(); ++row) {
@@ -259,7 +262,7 @@ void Prefill::Prune(PrunedSequence& sequence, const Stage& stage, const BlockSco
 
 // Before the prune layer's pages go: all of them to the store, and their mean keys to the host, so that decode can
 // bring blocks back. A stage that has no scores of its own at this layer cannot tell which.
-void Prefill::PrepareSwaps(PrunedSequence& sequence, const Stage& stage) {
+void Prefill::PrepareSwaps(PrunedSequence& sequence, const Stage& stage, const BlockScores& scores) {
   const PlanStage& pruning = *stage.pruning;
   if (pruning.score == ScoreKind::kPrevious || sequence.request.sampling.max_tokens <= 1) return;
   if (sequence.private_area == nullptr) sequence.private_area = p_.streamer.OpenPrivate();
@@ -274,6 +277,10 @@ void Prefill::PrepareSwaps(PrunedSequence& sequence, const Stage& stage) {
   SwapState& swap = sequence.swaps[layer];
   swap.stage = pruning;
   swap.forced = sequence.forced;
+  // The paper re-scores by the newest tokens alone. Ours goes on serving the question.
+  if (pruning.score != ScoreKind::kPaper) {
+    swap.question_scores = CarryScores(sequence.blocks, scores.scores, BlockIds(view));
+  }
   swap.unit_keys = std::make_unique<UnitKeys>(BlockIds(view), static_cast<int32_t>(sequence.prompt_tokens),
                                               p_.model.shape(), view, p_.backend);
 }

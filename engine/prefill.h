@@ -45,7 +45,7 @@ class Prefill {
   absl::Status EndStage(PrunedSequence& sequence);
   bool FallBack(PrunedSequence& sequence, const BlockScores& scores);
   void Prune(PrunedSequence& sequence, const Stage& stage, const BlockScores& scores);
-  void PrepareSwaps(PrunedSequence& sequence, const Stage& stage);
+  void PrepareSwaps(PrunedSequence& sequence, const Stage& stage, const BlockScores& scores);
   void UpdateWorkTotal(PrunedSequence& sequence);
 
   const Parts p_;

@@ -142,7 +142,7 @@ void PrunedEngine::MakeParts(kvstore::KvStore& store, const PrunedEngineOptions&
   prefill_ = std::make_unique<Prefill>(Prefill::Parts{*model_, *backend_, *forward_, plan_.get(), prefix_cache_.get(),
                                                       *streamer_, *tokenizer_, info_.chunk_tokens});
   decode_ = std::make_unique<Decode>(
-      Decode::Parts{*model_, *backend_, *forward_, plan_.get(), metrics_, info_.max_context, options.swap_wait});
+      Decode::Parts{*model_, *backend_, *forward_, metrics_, info_.max_context, options.swap_wait});
 }
 
 absl::Status PrunedEngine::Validate(const SequenceRequest& request) const {
@@ -166,8 +166,10 @@ absl::Status PrunedEngine::Validate(const SequenceRequest& request) const {
 
 absl::Status PrunedEngine::ValidatePruning(const SequenceRequest& request) const {
   const PruningRequest& pruning = request.pruning;
+  const PrunePlan* plan = pruning.plan != nullptr ? pruning.plan.get() : plan_.get();
+  if (pruning.plan != nullptr) SLIMFILL_RETURN_IF_ERROR(CheckPlan(*pruning.plan, model_->config()));
   if (pruning.mode == PruningMode::kCustom) {
-    const size_t stages = plan_ == nullptr ? 0 : plan_->stages.size();
+    const size_t stages = plan == nullptr ? 0 : plan->stages.size();
     if (stages == 0) {
       return absl::InvalidArgumentError("pruning mode CUSTOM needs a plan: start the server without --plan off");
     }

@@ -26,6 +26,7 @@ struct SwapState {
   PlanStage stage;
   std::unique_ptr<UnitKeys> unit_keys;  // of every block that entered the layer
   std::vector<int32_t> forced;
+  std::vector<float> question_scores;        // what the prefill gave those blocks; empty: only the newest queries count
   std::vector<std::vector<float>> recent_q;  // the newest tokens' queries, [heads, head_dim] each
   std::shared_ptr<PendingFetch> fetch;       // null: nothing on its way
   std::vector<int32_t> wanted;               // blocks being fetched, best first
@@ -52,6 +53,7 @@ class PrunedSequence final : public Sequence {
 
   const SequenceRequest request;
   const int64_t prompt_tokens;
+  const PrunePlan* plan = nullptr;  // the request's or the engine's; null: dense only
   QuestionSegment question;
   std::vector<int32_t> forced;  // blocks
 

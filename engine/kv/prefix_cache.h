@@ -36,6 +36,8 @@ class PrefixCache {
   PrefixCache(kvstore::KvStore& store, KvStreamer& streamer, Backend& backend, Metrics& metrics,
               const PrefixBlockLayout& layout, std::string identity);
 
+  int layers() const { return layout_.layers; }  // of stage 1, as stored
+
   std::vector<kvstore::BlockKey> Keys(absl::Span<const TokenId> tokens, absl::string_view tenant_salt) const;
 
   // Loads the longest stored prefix of at most `max_blocks` blocks into `layers` (empty before) and the first rows of

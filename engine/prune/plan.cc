@@ -60,6 +60,7 @@ PrunePlan Paper(std::string name, std::vector<PlanStage> stages) {
   plan.name = std::move(name);
   plan.stages = std::move(stages);
   plan.local_blocks = {{0, 2}};
+  plan.swap_margin = 0;
   return plan;
 }
 
@@ -171,6 +172,7 @@ absl::Status CheckPlan(const PrunePlan& plan, const ModelConfig& config) {
   SLIMFILL_RETURN_IF_ERROR(CheckRange("sink_blocks", plan.sink_blocks, 0, 64));
   SLIMFILL_RETURN_IF_ERROR(CheckRange("min_blocks", plan.min_blocks, 1, 4096));
   SLIMFILL_RETURN_IF_ERROR(CheckRange("swap_overlap", plan.swap_overlap, 0, 1));
+  SLIMFILL_RETURN_IF_ERROR(CheckRange("swap_margin", plan.swap_margin, 0, 1));
   SLIMFILL_RETURN_IF_ERROR(CheckRange("min_peak", plan.min_peak, 0, 1));
   SLIMFILL_RETURN_IF_ERROR(CheckRange("max_entropy", plan.max_entropy, 0, 1));
   for (const LocalBlocks& band : plan.local_blocks) {

@@ -18,6 +18,10 @@ enum class ScoreKind {
   kAttention,  // softmax mass of the last queries, max over heads and queries, mean over the last layers
   kHeads,      // softmax mass of calibrated retrieval heads, with edge dilation
   kPrevious,   // the scores of the pruning before
+  // Baselines to measure the others against.
+  kRecency,  // the later the better
+  kRandom,   // drawn anew for every prompt length, the same on every machine
+  kGiven,    // the request's given_blocks, then recency: what an oracle would keep
 };
 
 struct LayerHead {
@@ -55,7 +59,10 @@ struct PrunePlan {
   std::vector<LocalBlocks> local_blocks = {{4096, 4}, {0, 8}};
   int budgeted_local_blocks = 2;  // local blocks beyond these, and the question's, are kept on top of the budget
   int min_blocks = 4;
+  // Decode: blocks are exchanged when less than `swap_overlap` of the active ones would be chosen again, and one comes
+  // in only for one that scores lower by `swap_margin` (of the best score): the tail of a ranking is noise.
   double swap_overlap = 0.9;
+  double swap_margin = 0.1;
 
   // Safety (kHeads at the first stage). Peak: the largest unit mass among blocks that are not forced; below it the
   // first pruning is put off to `retry`. Entropy of the block scores, normalised to 1 = uniform; above it the prompt

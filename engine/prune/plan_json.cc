@@ -11,10 +11,10 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr std::pair<ScoreKind, const char*> kScoreNames[] = {{ScoreKind::kPaper, "paper"},
-                                                             {ScoreKind::kAttention, "attention"},
-                                                             {ScoreKind::kHeads, "heads"},
-                                                             {ScoreKind::kPrevious, "previous"}};
+constexpr std::pair<ScoreKind, const char*> kScoreNames[] = {
+    {ScoreKind::kPaper, "paper"},       {ScoreKind::kAttention, "attention"}, {ScoreKind::kHeads, "heads"},
+    {ScoreKind::kPrevious, "previous"}, {ScoreKind::kRecency, "recency"},     {ScoreKind::kRandom, "random"},
+    {ScoreKind::kGiven, "given"}};
 
 const char* ScoreName(ScoreKind kind) {
   for (const auto& [score, name] : kScoreNames) {
@@ -115,7 +115,7 @@ absl::StatusOr<PlanStage> ParseStage(const Json& json, const std::string& where)
       return stage;
     }
   }
-  return reader.Bad("score", "must be paper, attention, heads or previous");
+  return reader.Bad("score", "must be paper, attention, heads, previous, recency, random or given");
 }
 
 absl::Status ParseLocalBlocks(ObjectReader& reader, PrunePlan& plan) {
@@ -156,6 +156,7 @@ absl::StatusOr<PrunePlan> ParsePlan(absl::string_view text, const ModelConfig& c
   SLIMFILL_RETURN_IF_ERROR(reader.Read("budgeted_local_blocks", plan.budgeted_local_blocks));
   SLIMFILL_RETURN_IF_ERROR(reader.Read("min_blocks", plan.min_blocks));
   SLIMFILL_RETURN_IF_ERROR(reader.Read("swap_overlap", plan.swap_overlap));
+  SLIMFILL_RETURN_IF_ERROR(reader.Read("swap_margin", plan.swap_margin));
   SLIMFILL_RETURN_IF_ERROR(reader.Read("min_peak", plan.min_peak));
   SLIMFILL_RETURN_IF_ERROR(reader.Read("max_entropy", plan.max_entropy));
   SLIMFILL_RETURN_IF_ERROR(ParseLocalBlocks(reader, plan));
@@ -193,6 +194,7 @@ std::string PlanToJson(const PrunePlan& plan) {
   json["budgeted_local_blocks"] = plan.budgeted_local_blocks;
   json["min_blocks"] = plan.min_blocks;
   json["swap_overlap"] = plan.swap_overlap;
+  json["swap_margin"] = plan.swap_margin;
   json["min_peak"] = plan.min_peak;
   json["max_entropy"] = plan.max_entropy;
   return json.dump(2);

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <numeric>
+#include <random>
 
 #include "base/status.h"
 #include "engine/ops/backend.h"
@@ -94,6 +96,29 @@ std::vector<float> CarryScores(absl::Span<const int32_t> earlier, absl::Span<con
   return scores;
 }
 
+std::vector<float> RecencyScores(absl::Span<const int32_t> candidates) {
+  std::vector<float> scores;
+  for (const int32_t block : candidates) {
+    scores.push_back(static_cast<float>(block + 1) / static_cast<float>(candidates.back() + 1));
+  }
+  return scores;
+}
+
+std::vector<float> RandomScores(absl::Span<const int32_t> candidates, int64_t seed) {
+  std::vector<float> scores;
+  for (const int32_t block : candidates) {
+    std::mt19937 random(static_cast<uint32_t>(seed * 1000003 + block));
+    scores.push_back(static_cast<float>((random() >> 8) + 1) / static_cast<float>(1 << 24));
+  }
+  return scores;
+}
+
+std::vector<float> GivenScores(absl::Span<const int32_t> candidates, absl::Span<const int32_t> given) {
+  std::vector<float> scores = RecencyScores(candidates);
+  for (size_t i = 0; i < scores.size(); ++i) scores[i] = Contains(given, candidates[i]) ? 1 : scores[i] / 2;
+  return scores;
+}
+
 std::vector<int32_t> SelectBlocks(absl::Span<const int32_t> candidates, absl::Span<const float> scores,
                                   absl::Span<const int32_t> forced, int64_t keep) {
   SLIMFILL_CHECK(candidates.size() == scores.size());
@@ -110,6 +135,34 @@ std::vector<int32_t> SelectBlocks(absl::Span<const int32_t> candidates, absl::Sp
   for (const size_t index : order) kept.push_back(candidates[index]);
   std::sort(kept.begin(), kept.end());
   return kept;
+}
+
+BlockExchange ChooseExchange(absl::Span<const int32_t> known, absl::Span<const float> scores,
+                             absl::Span<const int32_t> forced, absl::Span<const int32_t> active, double overlap,
+                             double margin) {
+  const std::vector<int32_t> chosen = SelectBlocks(known, scores, forced, static_cast<int64_t>(active.size()));
+  BlockExchange exchange;
+  std::set_difference(chosen.begin(), chosen.end(), active.begin(), active.end(), std::back_inserter(exchange.wanted));
+  std::set_difference(active.begin(), active.end(), chosen.begin(), chosen.end(), std::back_inserter(exchange.leaving));
+  const auto score = [&](int32_t block) {
+    return scores[std::lower_bound(known.begin(), known.end(), block) - known.begin()];
+  };
+  std::sort(exchange.wanted.begin(), exchange.wanted.end(), [&](int32_t a, int32_t b) { return score(a) > score(b); });
+  std::sort(exchange.leaving.begin(), exchange.leaving.end(),
+            [&](int32_t a, int32_t b) { return score(a) < score(b); });
+  float best = 0;
+  for (size_t i = 0; i < known.size(); ++i) {
+    if (!Contains(forced, known[i])) best = std::max(best, scores[i]);
+  }
+  size_t count = 0;
+  while (count < exchange.wanted.size() &&
+         score(exchange.wanted[count]) > score(exchange.leaving[count]) + static_cast<float>(margin) * best) {
+    ++count;
+  }
+  if (static_cast<double>(count) <= (1 - overlap) * static_cast<double>(active.size())) count = 0;
+  exchange.wanted.resize(count);
+  exchange.leaving.resize(count);
+  return exchange;
 }
 
 float PeakMass(absl::Span<const float> units, absl::Span<const int32_t> candidates, absl::Span<const int32_t> forced) {

@@ -54,9 +54,25 @@ void MaxInto(absl::Span<const float> other, absl::Span<float> scores);
 std::vector<float> CarryScores(absl::Span<const int32_t> earlier, absl::Span<const float> earlier_scores,
                                absl::Span<const int32_t> candidates);
 
+// Baselines (ScoreKind::kRecency, kRandom, kGiven), in (0, 1].
+std::vector<float> RecencyScores(absl::Span<const int32_t> candidates);
+std::vector<float> RandomScores(absl::Span<const int32_t> candidates, int64_t seed);
+std::vector<float> GivenScores(absl::Span<const int32_t> candidates, absl::Span<const int32_t> given);
+
 // `keep` blocks (all forced ones, then the highest scores, ties to the lower block), ascending.
 std::vector<int32_t> SelectBlocks(absl::Span<const int32_t> candidates, absl::Span<const float> scores,
                                   absl::Span<const int32_t> forced, int64_t keep);
+
+// Which blocks decode exchanges: those of `known` that the scores would choose now for those of `active` that they
+// would not, best for worst. Nothing when at least `overlap` of the active ones would stay; and a block comes in only
+// for one that scores lower by more than `margin` of the best score outside `forced`.
+struct BlockExchange {
+  std::vector<int32_t> wanted;   // best first
+  std::vector<int32_t> leaving;  // worst first; as many
+};
+BlockExchange ChooseExchange(absl::Span<const int32_t> known, absl::Span<const float> scores,
+                             absl::Span<const int32_t> forced, absl::Span<const int32_t> active, double overlap,
+                             double margin);
 
 // How sure the scores are, over candidates that are not forced. Peak: the largest unit mass (0 with no candidate).
 // Entropy: of the scores as a distribution, divided by log(count); 0 with fewer than two.

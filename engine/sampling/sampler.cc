@@ -126,6 +126,7 @@ struct Sampler::Impl {
   const SamplingParams params;
   const int vocab;
   std::mt19937_64 random;
+  size_t sampled = 0;                                  // tokens so far
   absl::flat_hash_map<TokenId, int> generated_counts;  // with 0 for prompt tokens; empty without penalties
   std::vector<float> raw_logits;                       // before penalties, where log-probabilities are wanted
   std::vector<Candidate> candidates, scratch;
@@ -217,6 +218,9 @@ absl::StatusOr<SampledToken> Sampler::Sample(absl::Span<float> logits) {
   } else if (penalties) {
     sampled.token = Argmax(logits);
   }
+  const std::vector<TokenId>& forced = params.forced_tokens;
+  if (impl_->sampled < forced.size()) sampled.token = forced[impl_->sampled];
+  ++impl_->sampled;
   if (penalties) ++impl_->generated_counts[sampled.token];
   if (params.logprobs >= 0) impl_->SetLogprobs(impl_->raw_logits, sampled);
   return sampled;

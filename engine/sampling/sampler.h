@@ -28,6 +28,9 @@ struct SamplingParams {
   std::vector<TokenId> stop_token_ids;  // beside the model's own
   int32_t logprobs = -1;                // -1: none; 0: of the chosen token; k: also of the k most likely (at most 20)
   bool ignore_eos = false;              // for load tests
+  // The output's first tokens, whatever the logits say, so that a given continuation can be scored: their logprobs are
+  // those of the model.
+  std::vector<TokenId> forced_tokens;
 };
 
 // INVALID_ARGUMENT naming field, value and allowed range: NaN, infinities, negatives, out of range, empty stop strings,

@@ -64,6 +64,12 @@ absl::Status Validate(const SamplingParams& params, int vocab) {
     SLIMFILL_RETURN_IF_ERROR(
         CheckRange<int32_t>(absl::StrCat("stop_token_ids[", i, "]"), params.stop_token_ids[i], 0, vocab - 1));
   }
+  SLIMFILL_RETURN_IF_ERROR(
+      CheckRange<size_t>("forced_tokens length", params.forced_tokens.size(), 0, static_cast<size_t>(kMaxTokensLimit)));
+  for (size_t i = 0; i < params.forced_tokens.size(); ++i) {
+    SLIMFILL_RETURN_IF_ERROR(
+        CheckRange<int32_t>(absl::StrCat("forced_tokens[", i, "]"), params.forced_tokens[i], 0, vocab - 1));
+  }
   return absl::OkStatus();
 }
 

@@ -50,7 +50,7 @@ constexpr char kHeadsPlan[] = R"({
              {"prune_layer": 4, "keep_ratio": 0.2, "score": "previous"}]})";
 
 constexpr char kPaperPlan[] = R"({
-  "name": "tiny-paper", "local_blocks": [{"up_to_tokens": 0, "blocks": 1}], "swap_overlap": 1,
+  "name": "tiny-paper", "local_blocks": [{"up_to_tokens": 0, "blocks": 1}], "swap_overlap": 1, "swap_margin": 0,
   "stages": [{"prune_layer": 2, "keep_tokens": 512, "score": "paper"},
              {"prune_layer": 4, "keep_tokens": 256, "score": "paper"}]})";
 
@@ -309,6 +309,37 @@ TEST_F(EngineTest, DecodeBringsBlocksBackAtPruneLayers) {
   const Answer answer = Run(*MakeEngine(kPaperPlan), Request(Prompt(1500), PruningMode::kAuto, 60));
   EXPECT_GT(answer.decode.swaps, 0);
   EXPECT_EQ(answer.tokens.size(), 60);
+}
+
+TEST_F(EngineTest, ARequestMayBringItsOwnPlan) {
+  const std::unique_ptr<Engine> engine = MakeEngine(kHeadsPlan);
+  const Answer own = Run(*MakeEngine(kAttentionPlan), Request(Prompt(1000)));
+  SequenceRequest request = Request(Prompt(1000));
+  request.pruning.plan = std::make_shared<PrunePlan>(*ParsePlan(kAttentionPlan, engine->info().model));
+  for (int i = 0; i < 2; ++i) {  // its first pruning is at another layer: stored prefixes cannot serve it
+    const Answer answer = Run(*engine, request);
+    EXPECT_EQ(answer.tokens, own.tokens);
+    EXPECT_EQ(answer.report.cached_tokens, 0);
+  }
+  PrunePlan beyond_the_model = *request.pruning.plan;
+  beyond_the_model.stages[0].prune_layer = 99;
+  request.pruning.plan = std::make_shared<PrunePlan>(beyond_the_model);
+  EXPECT_EQ(engine->Start(request).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(EngineTest, KeepsTheBlocksAnOracleNames) {
+  const std::unique_ptr<Engine> engine = MakeEngine(kHeadsPlan);
+  SequenceRequest request = Request(Prompt(1000));
+  request.pruning.plan = std::make_shared<PrunePlan>(*ParsePlan(
+      R"({"name": "oracle", "local_blocks": [{"up_to_tokens": 0, "blocks": 2}],
+          "stages": [{"prune_layer": 1, "keep_ratio": 0.5, "score": "given"},
+                     {"prune_layer": 3, "keep_ratio": 0.4, "score": "given"}]})",
+      engine->info().model));
+  request.pruning.given_blocks = {3, 5};
+  request.pruning.trace = true;
+  const PrefillReport report = Run(*engine, request).report;
+  ASSERT_EQ(report.trace.size(), 2);
+  EXPECT_THAT(report.trace[1].kept_blocks, ::testing::IsSupersetOf({3, 5}));
 }
 
 TEST_F(EngineTest, SwapsThatCannotBeServedLeaveTheActiveSet) {

@@ -107,6 +107,36 @@ TEST(PolicyTest, SelectsForcedThenBestThenLowerBlock) {
   EXPECT_THAT(SelectBlocks(blocks, scores, {}, 99), ElementsAre(2, 3, 5, 7, 9));
 }
 
+TEST(PolicyTest, ExchangesTheBestOfThoseLeftOutForTheWorstOfThoseHeld) {
+  const std::vector<int32_t> known = {0, 1, 2, 3, 4, 5};
+  const std::vector<float> scores = {9, .1f, 1, .2f, .8f, .5f};
+  const std::vector<int32_t> forced = {0}, active = {0, 1, 3, 5};
+  // 0 is forced; 2, 4 and 5 score best of the rest: 2 comes for 1, 4 for 3.
+  BlockExchange exchange = ChooseExchange(known, scores, forced, active, /*overlap=*/1, /*margin=*/0);
+  EXPECT_THAT(exchange.wanted, ElementsAre(2, 4));
+  EXPECT_THAT(exchange.leaving, ElementsAre(1, 3));
+  // .8 is not .7 better than .2.
+  exchange = ChooseExchange(known, scores, forced, active, 1, .7);
+  EXPECT_THAT(exchange.wanted, ElementsAre(2));
+  EXPECT_THAT(exchange.leaving, ElementsAre(1));
+}
+
+TEST(PolicyTest, ExchangesNothingWhileMostOfTheActiveBlocksWouldStay) {
+  const std::vector<int32_t> known = {0, 1, 2, 3, 4}, active = {0, 1, 2, 3};
+  const std::vector<float> scores = {.9f, .8f, .7f, .1f, 1};
+  EXPECT_THAT(ChooseExchange(known, scores, {}, active, .75, 0).wanted, ElementsAre());  // 3 of 4 stay
+  EXPECT_THAT(ChooseExchange(known, scores, {}, active, .76, 0).wanted, ElementsAre(4));
+  EXPECT_THAT(ChooseExchange(known, scores, {}, active, .76, 0).leaving, ElementsAre(3));
+}
+
+TEST(PolicyTest, BaselinesPreferTheLateTheGivenOrNone) {
+  const std::vector<int32_t> blocks = {1, 4, 9};
+  EXPECT_THAT(RecencyScores(blocks), ElementsAre(.2f, .5f, 1));
+  EXPECT_THAT(GivenScores(blocks, std::vector<int32_t>{4, 7}), ElementsAre(.1f, 1, .5f));
+  EXPECT_EQ(RandomScores(blocks, 1000), RandomScores(blocks, 1000));
+  EXPECT_NE(RandomScores(blocks, 1000), RandomScores(blocks, 1001));
+}
+
 TEST(PolicyTest, PeakIgnoresForcedBlocks) {
   EXPECT_FLOAT_EQ(
       PeakMass(Units(3, {{0, .9f}, {12, .3f}, {20, .2f}}), std::vector<int32_t>{0, 1, 2}, std::vector<int32_t>{0}),

@@ -328,5 +328,25 @@ TEST(SamplerTest, LargeVocabulariesKeepTheSameTokensAsSortingDoes) {
   }
 }
 
+TEST(SamplerTest, ForcedTokensComeFirstWithTheModelsOwnLogprobs) {
+  SamplingParams params;
+  params.logprobs = 0;
+  params.forced_tokens = {2, 0};
+  Sampler sampler(params, {}, 3);
+  const std::vector<float> logits = LogsOf({.5, .3, .2});
+  std::vector<TokenId> tokens;
+  std::vector<float> probabilities;
+  for (int i = 0; i < 3; ++i) {
+    std::vector<float> copy = logits;
+    const auto sampled = sampler.Sample(absl::MakeSpan(copy));
+    ASSERT_TRUE(sampled.ok());
+    tokens.push_back(sampled->token);
+    probabilities.push_back(std::exp(sampled->logprob));
+  }
+  EXPECT_THAT(tokens, ElementsAre(2, 0, 0));  // greedy after them
+  EXPECT_THAT(probabilities, ElementsAre(::testing::FloatNear(.2f, 1e-6), ::testing::FloatNear(.5f, 1e-6),
+                                         ::testing::FloatNear(.5f, 1e-6)));
+}
+
 }  // namespace
 }  // namespace slimfill::engine
