@@ -10,19 +10,19 @@
 namespace slimfill::engine {
 
 absl::StatusOr<TokenEvent> Decode::Sample(PrunedSequence& sequence, absl::Span<float> logits) {
-  SLIMFILL_ASSIGN_OR_RETURN(SampledToken sampled, sequence.sampler.Sample(logits));
-  OutputStream::Piece piece = sequence.output.Push(sampled.token);
+  SLIMFILL_ASSIGN_OR_RETURN(SampledToken sampled, sequence.sampler->Sample(logits));
+  OutputStream::Piece piece = sequence.output->Push(sampled.token);
   TokenEvent event;
   event.token = sampled.token;
   event.text = std::move(piece.text);
   event.finish = piece.finish;
-  if (sequence.request.sampling.logprobs >= 0) event.logprob = sampled.logprob;
+  if (sequence.sampling.logprobs >= 0) event.logprob = sampled.logprob;
   event.top_logprobs = std::move(sampled.top);
-  sequence.position = sequence.prompt_tokens + sequence.output.tokens() - 1;
+  sequence.position = sequence.prompt_tokens + sequence.output->tokens() - 1;
   sequence.last_token = sampled.token;
   if (event.finish == FinishReason::kNone && sequence.position + 1 >= p_.max_context) {
     event.finish = FinishReason::kContextFull;
-    event.text += sequence.output.Flush();
+    event.text += sequence.output->Flush();
   }
   return event;
 }

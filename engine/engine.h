@@ -162,8 +162,12 @@ class Engine {
   virtual absl::StatusOr<std::unique_ptr<Sequence>> Start(SequenceRequest request) = 0;
   // Runs the next chunk. After an error the sequence can only be destroyed. REQUIRES: not done.
   virtual absl::StatusOr<PrefillStep> PrefillChunk(Sequence& sequence) = 0;
+  // Back to the end of the prompt: what was generated is forgotten, the next decode step gives a first token again,
+  // with `sampling`. Blocks that decode exchanged meanwhile stay. INVALID_ARGUMENT for bad parameters, or more
+  // max_tokens than the request had. REQUIRES: through prefill.
+  virtual absl::Status Restart(Sequence& sequence, const SamplingParams& sampling) = 0;
   // One decode step of each sequence, batched. One result per sequence: one that fails does so alone.
-  // REQUIRES: each is through prefill and has not finished.
+  // REQUIRES: each is through prefill and has not finished (or was restarted).
   virtual std::vector<absl::StatusOr<TokenEvent>> DecodeStep(absl::Span<Sequence* const> sequences) = 0;
 };
 

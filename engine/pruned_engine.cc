@@ -55,6 +55,7 @@ class PrunedEngine final : public Engine {
   int64_t pages_used() const override { return pool_->pages_used(); }
   absl::StatusOr<std::unique_ptr<Sequence>> Start(SequenceRequest request) override;
   absl::StatusOr<PrefillStep> PrefillChunk(Sequence& sequence) override;
+  absl::Status Restart(Sequence& sequence, const SamplingParams& sampling) override;
   std::vector<absl::StatusOr<TokenEvent>> DecodeStep(absl::Span<Sequence* const> sequences) override;
 
  private:
@@ -261,6 +262,23 @@ void PrunedEngine::FinishReport(PrunedSequence& sequence) const {
   for (const LayerKv& layer : sequence.kv) pages += layer.pages();
   report.kv_bytes = pages * pool_->page_bytes();
   report.dense_kv_bytes = BlockCount(sequence.prompt_tokens) * model_->config().layers * pool_->page_bytes();
+}
+
+absl::Status PrunedEngine::Restart(Sequence& opaque, const SamplingParams& sampling) {
+  auto& sequence = static_cast<PrunedSequence&>(opaque);
+  SLIMFILL_RETURN_IF_ERROR(engine::Validate(sampling, model_->config().vocab));
+  const int32_t reserved = sequence.request.sampling.max_tokens;
+  if (sampling.max_tokens > reserved) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("max_tokens is ", sampling.max_tokens, ", the request reserved ", reserved));
+  }
+  sequence.sampling = sampling;
+  sequence.sampler.emplace(sampling, sequence.request.prompt, model_->config().vocab);
+  sequence.output.emplace(*tokenizer_, sampling);
+  // The prompt's last token runs once more: its keys and values are written again as they were, its logits come anew.
+  sequence.last_token = sequence.request.prompt.back();
+  sequence.position = sequence.prompt_tokens - 1;
+  return absl::OkStatus();
 }
 
 std::vector<absl::StatusOr<TokenEvent>> PrunedEngine::DecodeStep(absl::Span<Sequence* const> sequences) {

@@ -38,8 +38,9 @@ class PrunedSequence final : public Sequence {
   PrunedSequence(SequenceRequest sequence_request, int layers, PagePool& pool, const Tokenizer& tokenizer, int vocab)
       : request(std::move(sequence_request)),
         prompt_tokens(static_cast<int64_t>(request.prompt.size())),
-        sampler(request.sampling, request.prompt, vocab),
-        output(tokenizer, request.sampling) {
+        sampling(request.sampling) {
+    sampler.emplace(sampling, request.prompt, vocab);
+    output.emplace(tokenizer, sampling);
     kv.reserve(layers);
     for (int i = 0; i < layers; ++i) kv.emplace_back(pool);
   }
@@ -49,7 +50,7 @@ class PrunedSequence final : public Sequence {
 
   const PrefillReport& prefill_report() const override { return report; }
   DecodeReport decode_report() const override { return decode; }
-  std::string Flush() override { return output.Flush(); }
+  std::string Flush() override { return output->Flush(); }
 
   const SequenceRequest request;
   const int64_t prompt_tokens;
@@ -80,8 +81,9 @@ class PrunedSequence final : public Sequence {
   std::map<int, SwapState> swaps;             // by layer
 
   // Decode.
-  Sampler sampler;
-  OutputStream output;
+  SamplingParams sampling;  // the request's, or of the latest restart
+  std::optional<Sampler> sampler;
+  std::optional<OutputStream> output;
   TokenId last_token = -1;
   int64_t position = 0;  // of last_token
   DecodeReport decode;

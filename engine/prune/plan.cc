@@ -64,8 +64,17 @@ PrunePlan Paper(std::string name, std::vector<PlanStage> stages) {
   return plan;
 }
 
+}  // namespace
+
+int PrunePlan::LocalBlocksFor(int64_t prompt_tokens) const {
+  for (const LocalBlocks& band : local_blocks) {
+    if (band.up_to_tokens == 0 || prompt_tokens <= band.up_to_tokens) return band.blocks;
+  }
+  return local_blocks.empty() ? 2 : local_blocks.back().blocks;
+}
+
 // Depths at which score kAttention keeps the quality of small models: 11, 17 and 22 of 24 layers.
-PrunePlan Uncalibrated(const ModelConfig& config) {
+PrunePlan UncalibratedPlan(const ModelConfig& config) {
   PrunePlan plan;
   plan.name = "uncalibrated";
   plan.attention_layers = std::min(plan.attention_layers, config.layers);
@@ -78,15 +87,6 @@ PrunePlan Uncalibrated(const ModelConfig& config) {
   return plan;
 }
 
-}  // namespace
-
-int PrunePlan::LocalBlocksFor(int64_t prompt_tokens) const {
-  for (const LocalBlocks& band : local_blocks) {
-    if (band.up_to_tokens == 0 || prompt_tokens <= band.up_to_tokens) return band.blocks;
-  }
-  return local_blocks.empty() ? 2 : local_blocks.back().blocks;
-}
-
 PrunePlan BuiltinPlan(const ModelConfig& config) {
   if (HasShape(config, Architecture::kQwen2, 24, 896, 14)) return Qwen05b();
   if (HasShape(config, Architecture::kLlama, 30, 576, 9)) return SmolLm2135m();
@@ -96,7 +96,7 @@ PrunePlan BuiltinPlan(const ModelConfig& config) {
   if (HasShape(config, Architecture::kQwen2, 28, 3584, 28)) {
     return Paper("qwen2.5-7b", {Tokens(9, 12288), Tokens(18, 6144), Tokens(26, 4096)});
   }
-  return Uncalibrated(config);
+  return UncalibratedPlan(config);
 }
 
 namespace {

@@ -77,6 +77,7 @@ struct PrunePlan {
 // The plan built in for a model of this shape, or the calibration-free one (score kAttention, first pruning at about
 // half depth), named "uncalibrated".
 PrunePlan BuiltinPlan(const ModelConfig& config);
+PrunePlan UncalibratedPlan(const ModelConfig& config);
 
 // Plan files: see docs/plans.md. INVALID_ARGUMENT naming key, value and what is allowed.
 absl::StatusOr<PrunePlan> ParsePlan(absl::string_view json, const ModelConfig& config);

@@ -327,6 +327,32 @@ TEST_F(EngineTest, ARequestMayBringItsOwnPlan) {
   EXPECT_EQ(engine->Start(request).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
+TEST_F(EngineTest, ARestartedSequenceAnswersAgain) {
+  for (const char* plan : {kHeadsPlan, kAttentionPlan}) {
+    const std::unique_ptr<Engine> engine = MakeEngine(plan);
+    const std::unique_ptr<Sequence> sequence = *engine->Start(Request(Prompt(700)));
+    PrefillStep step;
+    while (!step.done) step = *engine->PrefillChunk(*sequence);
+    Sequence* batch[] = {sequence.get()};
+    const auto generate = [&](int tokens) {
+      std::vector<TokenId> generated;
+      for (int i = 0; i < tokens; ++i) generated.push_back((*engine->DecodeStep(batch)[0]).token);
+      return generated;
+    };
+    std::vector<TokenId> first = {step.first_token->token};
+    for (const TokenId token : generate(2)) first.push_back(token);
+    SamplingParams again;
+    again.max_tokens = 3;
+    ASSERT_TRUE(engine->Restart(*sequence, again).ok());
+    EXPECT_EQ(generate(3), first);
+    again.forced_tokens = {7, 8, 9};
+    ASSERT_TRUE(engine->Restart(*sequence, again).ok());
+    EXPECT_THAT(generate(3), ElementsAre(7, 8, 9));
+    again.max_tokens = 1000;
+    EXPECT_EQ(engine->Restart(*sequence, again).code(), absl::StatusCode::kInvalidArgument);
+  }
+}
+
 TEST_F(EngineTest, KeepsTheBlocksAnOracleNames) {
   const std::unique_ptr<Engine> engine = MakeEngine(kHeadsPlan);
   SequenceRequest request = Request(Prompt(1000));
