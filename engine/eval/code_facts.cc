@@ -1,0 +1,155 @@
+#include "engine/eval/code_facts.h"
+
+#include <algorithm>
+#include <map>
+#include <optional>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+
+namespace slimfill::eval {
+namespace {
+
+struct Line {
+  absl::string_view text;  // without indentation
+  size_t indent;
+  ByteRange range;  // of `text`
+};
+
+std::vector<Line> SplitLines(absl::string_view code) {
+  std::vector<Line> lines;
+  for (const absl::string_view line : absl::StrSplit(code, '\n')) {
+    const size_t indent = std::min(line.find_first_not_of(' '), line.size());
+    const auto begin = static_cast<size_t>(line.data() - code.data()) + indent;
+    lines.push_back({line.substr(indent), indent, {begin, begin + line.size() - indent}});
+  }
+  return lines;
+}
+
+bool IsNameChar(char c) { return absl::ascii_isalnum(c) || c == '_'; }
+
+absl::string_view TakeName(absl::string_view& text) {
+  const auto* end = std::find_if_not(text.begin(), text.end(), IsNameChar);
+  const absl::string_view name = text.substr(0, end - text.begin());
+  text.remove_prefix(name.size());
+  return name;
+}
+
+size_t CountIn(absl::string_view text, absl::string_view part) {
+  size_t count = 0;
+  for (size_t at = text.find(part); at != absl::string_view::npos; at = text.find(part, at + 1)) ++count;
+  return count;
+}
+
+// The value of a literal worth asking for: a number of two digits or more, or a plain string with a letter.
+std::optional<std::string> PlainLiteral(absl::string_view text) {
+  text = absl::StripAsciiWhitespace(text);
+  const bool is_number = text.size() >= 2 && std::all_of(text.begin(), text.end(),
+                                                         [](char c) { return absl::ascii_isdigit(c) || c == '.'; });
+  if (is_number)
+    return absl::ascii_isdigit(text.front()) && absl::ascii_isdigit(text.back()) ? std::optional<std::string>(text)
+                                                                                 : std::nullopt;
+  if (text.size() < 5 || (text.front() != '\'' && text.front() != '"') || text.back() != text.front())
+    return std::nullopt;
+  const absl::string_view inner = text.substr(1, text.size() - 2);
+  const bool plain =
+      std::all_of(inner.begin(), inner.end(), [](char c) { return IsNameChar(c) || c == '-' || c == '.' || c == '/'; });
+  const bool edges =
+      IsNameChar(inner.front()) && IsNameChar(inner.back()) && inner.front() != '_' && inner.back() != '_';
+  const bool letters = std::count_if(inner.begin(), inner.end(), absl::ascii_isalpha) >= 3;
+  if (!plain || !edges || !letters) return std::nullopt;
+  return std::string(inner);
+}
+
+// "a, b=1" of "def f(a, b=1):" and of "def f(a, b=1) -> int:".
+absl::string_view Parameters(absl::string_view after_name) {
+  const size_t close = after_name.rfind(')');
+  if (!absl::StartsWith(after_name, "(") || close == absl::string_view::npos || !absl::EndsWith(after_name, ":"))
+    return "";
+  return after_name.substr(1, close - 1);
+}
+
+class Finder {
+ public:
+  explicit Finder(absl::string_view code) : code_(code), lines_(SplitLines(code)) {
+    for (const Line& line : lines_) {
+      absl::string_view text = line.text;
+      if (absl::ConsumePrefix(&text, "def ") || absl::ConsumePrefix(&text, "async def "))
+        ++definitions_[TakeName(text)];
+    }
+  }
+
+  std::vector<CodeFact> Run() {
+    for (size_t i = 0; i < lines_.size(); ++i) {
+      absl::string_view text = lines_[i].text;
+      if (absl::ConsumePrefix(&text, "def ") || absl::ConsumePrefix(&text, "async def ")) {
+        const absl::string_view function = TakeName(text);
+        if (definitions_[function] != 1 || absl::StartsWith(function, "__")) continue;
+        AddDefaults(function, Parameters(text), lines_[i]);
+        AddReturn(function, i);
+      } else if (lines_[i].indent == 0) {
+        AddConstant(lines_[i]);
+      }
+    }
+    return std::move(facts_);
+  }
+
+ private:
+  void Add(std::string question, absl::string_view literal, std::vector<ByteRange> evidence) {
+    std::optional<std::string> value = PlainLiteral(literal);
+    if (!value.has_value() || CountIn(code_, *value) != 1) return;
+    facts_.push_back({std::move(question), *std::move(value), std::move(evidence)});
+  }
+
+  void AddDefaults(absl::string_view function, absl::string_view parameters, const Line& line) {
+    for (const absl::string_view parameter : absl::StrSplit(parameters, ',')) {
+      const std::vector<absl::string_view> sides = absl::StrSplit(parameter, absl::MaxSplits('=', 1));
+      if (sides.size() != 2) continue;
+      absl::string_view name = absl::StripLeadingAsciiWhitespace(sides[0]);
+      name = TakeName(name);
+      Add(absl::StrCat("In the code {above}, what is the default value of the parameter ", name, " of the function ",
+                       function, "?"),
+          sides[1], {line.range});
+    }
+  }
+
+  // Of a body with a single return.
+  void AddReturn(absl::string_view function, size_t definition) {
+    const Line* only = nullptr;
+    for (size_t i = definition + 1; i < lines_.size(); ++i) {
+      const Line& line = lines_[i];
+      if (line.text.empty()) continue;
+      if (line.indent <= lines_[definition].indent) {
+        if (only == nullptr) return;
+        return Add(absl::StrCat("In the code {above}, which value does the function ", function, " return?"),
+                   only->text.substr(6), {lines_[definition].range, only->range});
+      }
+      if (absl::StartsWith(line.text, "yield") || absl::StrContains(line.text, "def ")) return;
+      if (!absl::StartsWith(line.text, "return")) continue;
+      if (only != nullptr) return;
+      only = &line;
+    }
+  }
+
+  void AddConstant(const Line& line) {
+    absl::string_view text = line.text;
+    const absl::string_view name = TakeName(text);
+    if (name.size() < 4 || absl::StartsWith(name, "_") || !absl::ConsumePrefix(&text, " = ")) return;
+    if (CountIn(code_, absl::StrCat("\n", name, " =")) != 1) return;
+    Add(absl::StrCat("In the code {above}, which value is ", name, " set to?"), text, {line.range});
+  }
+
+  absl::string_view code_;
+  std::vector<Line> lines_;
+  std::map<absl::string_view, int> definitions_;
+  std::vector<CodeFact> facts_;
+};
+
+}  // namespace
+
+std::vector<CodeFact> FindCodeFacts(absl::string_view code) { return Finder(code).Run(); }
+
+}  // namespace slimfill::eval

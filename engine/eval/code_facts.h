@@ -1,0 +1,22 @@
+// What can be asked about Python code that stands in one place of it only.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "engine/eval/document.h"
+
+namespace slimfill::eval {
+
+struct CodeFact {
+  std::string question;  // without the form of the answer
+  std::string value;
+  std::vector<ByteRange> evidence;
+};
+
+// Defaults of parameters, single literal returns, and constants of modules, where the name is defined once and the
+// value stands nowhere else in `code`.
+std::vector<CodeFact> FindCodeFacts(absl::string_view code);
+
+}  // namespace slimfill::eval

@@ -1,0 +1,72 @@
+// summary_control, continuation: nothing is looked up, so pruning has nothing to gain and should notice.
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "engine/eval/kinds.h"
+#include "engine/eval/source_text.h"
+
+namespace slimfill::eval {
+namespace {
+
+constexpr int64_t kAnswerTokens = 128;
+constexpr size_t kAnswerBytes = 1200;  // enough for them
+
+// A text cut in two behind a word; the end has kAnswerBytes or more.
+struct Cut {
+  std::string before, after;
+};
+
+// The document's last source: as much of one text as `max_bytes` hold, from the beginning of a paragraph.
+Cut CutSource(const std::vector<SourceText>& sources, size_t max_bytes, Rng& rng) {
+  const SourceText* source = &rng.Pick(sources);
+  while (source->text.size() < 2 * kAnswerBytes) source = &rng.Pick(sources);
+  const absl::string_view text = source->text;
+  const size_t last = text.size() - kAnswerBytes;
+  const size_t at = kAnswerBytes / 2 + rng.Below(last - kAnswerBytes / 2);
+  const size_t end = std::min(text.find_first_of(" \n", at), last);
+  size_t begin = end > max_bytes ? end - max_bytes : 0;
+  if (begin > 0) begin = std::min(text.find("\n\n", begin), end);
+  begin = std::min(text.find_first_not_of('\n', begin), end);  // indentation stays
+  return {std::string(text.substr(begin, end - begin)), std::string(text.substr(end))};
+}
+
+}  // namespace
+
+absl::StatusOr<EvalCase> MakeSummaryControl(const Scene& scene) {
+  static const auto* questions = new std::vector<std::string>{
+      "Summarise the text {above} in about one hundred words.",
+      "Write a short summary of everything in the text {above}.",
+      "What is the text {above} about? Give an overview of all its parts in one paragraph.",
+      "List the main points of the text {above}, from its beginning to its end.",
+  };
+  EvalCase eval_case;
+  eval_case.question = scene.rng.Pick(*questions);
+  const Filler filler = scene.rng.Chance(0.25) ? Filler::kCode : Filler::kProse;
+  const absl::Status composed = PlantFacts(scene, {}, filler, eval_case);
+  if (!composed.ok()) return composed;
+  return eval_case;
+}
+
+absl::StatusOr<EvalCase> MakeContinuation(const Scene& scene) {
+  const Filler filler = scene.rng.Chance(1.0 / 3) ? Filler::kCode : Filler::kProse;
+  // At three bytes a token it cannot be longer than the document.
+  const auto& sources = filler == Filler::kCode ? scene.corpus.code() : scene.corpus.prose();
+  const Cut cut = CutSource(sources, static_cast<size_t>(scene.tokens) * 5 / 2, scene.rng);
+  EvalCase eval_case;
+  eval_case.question = "Continue the text {above} exactly where it stops.";
+  const absl::Status composed = PlantFacts(scene, {{cut.before, 1.0, false}}, filler, eval_case);
+  if (!composed.ok()) return composed;
+  const absl::string_view rest = absl::StripLeadingAsciiWhitespace(cut.after);
+  const auto ends = scene.tokenizer.EncodeWithOffsets(rest, /*parse_special=*/false);
+  if (!ends.ok()) return ends.status();
+  const size_t tokens = std::min<size_t>(kAnswerTokens, ends->size());
+  // A token may end inside a character; the answer may not.
+  size_t end = (*ends)[tokens - 1].end;
+  while (end > 0 && end < rest.size() && (static_cast<unsigned char>(rest[end]) & 0xC0) == 0x80) --end;
+  eval_case.answer = std::string(rest.substr(0, end));
+  return eval_case;
+}
+
+}  // namespace slimfill::eval
