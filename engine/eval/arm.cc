@@ -1,0 +1,90 @@
+#include "engine/eval/arm.h"
+
+#include <fstream>
+#include <iterator>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
+#include "base/status.h"
+#include "engine/prune/plan.h"
+
+namespace slimfill::eval {
+namespace {
+
+using engine::PrunePlan;
+using engine::ScoreKind;
+
+// The built-in plan's layers and budgets with another score: the same cost.
+PrunePlan WithScore(PrunePlan plan, ScoreKind score) {
+  for (engine::PlanStage& stage : plan.stages) {
+    stage.score = score;
+    stage.heads.clear();
+  }
+  plan.retry.reset();
+  plan.min_peak = 0;
+  plan.max_entropy = 1;
+  return plan;
+}
+
+PrunePlan WithoutSafety(PrunePlan plan) {
+  plan.retry.reset();
+  plan.min_peak = 0;
+  plan.max_entropy = 1;
+  return plan;
+}
+
+absl::StatusOr<PrunePlan> ReadPlan(absl::string_view path, const engine::ModelConfig& model) {
+  std::ifstream file{std::string(path), std::ios::binary};
+  if (!file) return absl::NotFoundError(absl::StrCat("cannot read the plan file '", path, "'"));
+  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  return engine::ParsePlan(text, model);
+}
+
+absl::StatusOr<PrunePlan> PlanOf(absl::string_view name, const engine::ModelConfig& model) {
+  const PrunePlan builtin = engine::BuiltinPlan(model);
+  if (absl::ConsumePrefix(&name, "plan:")) return ReadPlan(name, model);
+  if (name == "auto") return builtin;
+  if (name == "unsafe") return WithoutSafety(builtin);
+  if (name == "attention") return engine::UncalibratedPlan(model);
+  if (name == "attention-early") return WithScore(builtin, ScoreKind::kAttention);
+  if (name == "paper") return WithScore(builtin, ScoreKind::kPaper);
+  if (name == "recency") return WithScore(builtin, ScoreKind::kRecency);
+  if (name == "random") return WithScore(builtin, ScoreKind::kRandom);
+  if (name == "oracle") return WithScore(builtin, ScoreKind::kGiven);
+  std::vector<std::string> names;
+  for (const auto& [known, meaning] : ArmNames()) names.push_back(known);
+  return absl::InvalidArgumentError(
+      absl::StrCat("arm '", name, "' is not one of ", absl::StrJoin(names, ", "), " or plan:FILE"));
+}
+
+}  // namespace
+
+std::vector<std::pair<std::string, std::string>> ArmNames() {
+  return {{"dense", "no pruning"},
+          {"auto", "the built-in plan, as a request gets it"},
+          {"unsafe", "the built-in plan without its safety rules"},
+          {"attention", "the plan of a model that was not calibrated"},
+          {"attention-early", "attention mass at the built-in plan's layers and budgets"},
+          {"paper", "SlimInfer's score at the built-in plan's layers and budgets"},
+          {"recency", "the last blocks, the same budgets"},
+          {"random", "random blocks, the same budgets"},
+          {"oracle", "the blocks that hold the evidence, the same budgets"}};
+}
+
+absl::StatusOr<Arm> MakeArm(absl::string_view name, const engine::EngineInfo& info) {
+  Arm arm{.name = std::string(name)};
+  const bool no_swap = absl::ConsumeSuffix(&name, "-noswap");
+  if (name == "dense") {
+    arm.mode = engine::PruningMode::kOff;
+    return arm;
+  }
+  SLIMFILL_ASSIGN_OR_RETURN(PrunePlan plan, PlanOf(name, info.model));
+  if (no_swap) plan.swap_overlap = 0;
+  arm.needs_evidence = plan.stages.front().score == ScoreKind::kGiven;
+  arm.plan = std::make_shared<const PrunePlan>(std::move(plan));
+  return arm;
+}
+
+}  // namespace slimfill::eval
