@@ -19,6 +19,7 @@ ALLOWED = {
     "engine/sampling": ["base", "engine/model"],
     "engine/kv": ["base", "engine/ops", "engine/tensor", "engine/model", "kvstore/api"],
     "engine/bench": ["base", "engine", "kvstore"],
+    "engine/eval": ["base", "engine", "kvstore"],
     "engine": ["base", "engine", "kvstore/api"],
     "scheduler": ["base", "engine/engine.h", "engine/sampling", "engine/model"],
     "server": ["base", "scheduler", "engine", "kvstore/api", "slimfill/v1/inference", "google/rpc", "grpc/health"],
