@@ -96,8 +96,8 @@ class Scheduler {
                                            Metrics& metrics);
   virtual ~Scheduler() = default;  // fails what is left with UNAVAILABLE and joins the thread
 
-  // Admits or refuses at once; never blocks on the engine. INVALID_ARGUMENT (Engine::Validate), RESOURCE_EXHAUSTED
-  // (queue full, or the request can never fit), DEADLINE_EXCEEDED (predicted TTFT is past the deadline; says both),
+  // Admits or refuses at once; never blocks on the engine. INVALID_ARGUMENT (Engine::Validate, or the request can never
+  // fit), RESOURCE_EXHAUSTED (queue full), DEADLINE_EXCEEDED (predicted TTFT is past the deadline; says both),
   // UNAVAILABLE (draining). After an error the sink is never called.
   virtual absl::StatusOr<Admission> Submit(Request request, std::shared_ptr<EventSink> sink) = 0;
 
