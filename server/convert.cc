@@ -1,5 +1,6 @@
 #include "server/convert.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <random>
 #include <utility>
@@ -128,6 +129,9 @@ absl::StatusOr<Prompt> ChatPrompt(v1::Chat&& chat) {
     if (role == "system" && i > 0) return FieldError(field, "only the first message may be of the system");
     messages.push_back({role, std::move(*message.mutable_content())});
   }
+  const bool silent = std::all_of(messages.begin(), messages.end(),
+                                  [](const engine::ChatMessage& message) { return message.content.empty(); });
+  if (silent) return FieldError("chat.messages", "are all empty: give a prompt");
   return Prompt(std::move(messages));
 }
 

@@ -227,6 +227,8 @@ INSTANTIATE_TEST_SUITE_P(
                    r.mutable_chat()->add_messages()->set_role("system");
                  },
                  "chat.messages[1].role"},
+        BadField{"SilentChat", [](Request& r) { r.mutable_chat()->add_messages()->set_role("user"); },
+                 "chat.messages"},
         BadField{"NoTokens", [](Request& r) { r.mutable_sampling()->set_max_tokens(0); }, "sampling.max_tokens"},
         BadField{"NanTemperature", [](Request& r) { r.mutable_sampling()->set_temperature(NAN); },
                  "sampling.temperature"},
