@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "base/status.h"
 #include "engine/unit_keys.h"
@@ -130,12 +131,45 @@ std::vector<float> BlockScorer::HeadScores(const Input& input, BlockScores& resu
   return scores;
 }
 
+AllHeadScores BlockScorer::ScoreAllHeads(absl::Span<const LayerKv> kv, int layers, absl::Span<const int32_t> blocks,
+                                         absl::Span<const int32_t> forced, int64_t prompt_tokens,
+                                         const QuestionSegment& question, const QueryWindow& window) const {
+  const PlanStage no_stage;
+  const Input input{.stage = no_stage,
+                    .first_layer = 0,
+                    .kv = kv,
+                    .candidates = blocks,
+                    .forced = forced,
+                    .prompt_tokens = prompt_tokens,
+                    .question = question,
+                    .window = window};
+  AllHeadScores result;
+  result.layers = layers;
+  result.heads = model_.shape().heads;
+  result.blocks = static_cast<int64_t>(blocks.size());
+  result.forced.assign(forced.begin(), forced.end());
+  std::vector<int> heads(result.heads);
+  std::iota(heads.begin(), heads.end(), 0);
+  const size_t units = blocks.size() * (kBlockTokens / kUnitTokens);
+  for (int layer = 0; layer < layers; ++layer) {
+    const std::vector<float> mass = UnitMass(input, layer, heads, plan_.query_window, kUnitTokens);
+    for (int head = 0; head < result.heads; ++head) {
+      const absl::Span<const float> head_mass = absl::MakeConstSpan(mass).subspan(head * units, units);
+      const std::vector<float> dilated =
+          DilatedBlockScores(head_mass, blocks, plan_.dilate_forward_units, plan_.dilate_backward_units);
+      result.scores.insert(result.scores.end(), dilated.begin(), dilated.end());
+      result.peaks.push_back(PeakMass(head_mass, blocks, forced));
+    }
+  }
+  return result;
+}
+
 // No calibration needed: block mass, the largest over heads and queries, averaged over the last layers of the stage.
 std::vector<float> BlockScorer::AttentionScores(const Input& input) const {
   const int last = input.stage.prune_layer;
   const int first = std::max(input.first_layer, last - plan_.attention_layers + 1);
   std::vector<int> heads(model_.shape().heads);
-  for (size_t i = 0; i < heads.size(); ++i) heads[i] = static_cast<int>(i);
+  std::iota(heads.begin(), heads.end(), 0);
   std::vector<float> scores(input.candidates.size(), 0.0f);
   for (int layer = first; layer <= last; ++layer) {
     const std::vector<int32_t> blocks = BlockIds(input.kv[layer].view());

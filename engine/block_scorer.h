@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/types/span.h"
+#include "engine/engine.h"
 #include "engine/kv/layer_kv.h"
 #include "engine/model/forward.h"
 #include "engine/model/model.h"
@@ -62,6 +63,11 @@ class BlockScorer {
     absl::Span<const float> earlier_scores;
   };
   BlockScores Score(const Input& input) const;
+
+  // Every head's dilated block scores in the first `layers` layers, all of whose tokens have been run.
+  AllHeadScores ScoreAllHeads(absl::Span<const LayerKv> kv, int layers, absl::Span<const int32_t> blocks,
+                              absl::Span<const int32_t> forced, int64_t prompt_tokens, const QuestionSegment& question,
+                              const QueryWindow& window) const;
 
  private:
   std::vector<float> HeadScores(const Input& input, BlockScores& result) const;

@@ -55,6 +55,7 @@ class PrunedEngine final : public Engine {
   int64_t pages_used() const override { return pool_->pages_used(); }
   absl::StatusOr<std::unique_ptr<Sequence>> Start(SequenceRequest request) override;
   absl::StatusOr<PrefillStep> PrefillChunk(Sequence& sequence) override;
+  absl::StatusOr<AllHeadScores> ScoreHeads(SequenceRequest request, int layers) override;
   absl::Status Restart(Sequence& sequence, const SamplingParams& sampling) override;
   std::vector<absl::StatusOr<TokenEvent>> DecodeStep(absl::Span<Sequence* const> sequences) override;
 
@@ -262,6 +263,26 @@ void PrunedEngine::FinishReport(PrunedSequence& sequence) const {
   for (const LayerKv& layer : sequence.kv) pages += layer.pages();
   report.kv_bytes = pages * pool_->page_bytes();
   report.dense_kv_bytes = BlockCount(sequence.prompt_tokens) * model_->config().layers * pool_->page_bytes();
+}
+
+absl::StatusOr<AllHeadScores> PrunedEngine::ScoreHeads(SequenceRequest request, int layers) {
+  if (layers <= 0 || layers >= model_->config().layers) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("layers is ", layers, ", must be in [1, ", model_->config().layers - 1, "]"));
+  }
+  request.pruning.mode = PruningMode::kOff;
+  request.no_store = true;  // what is stored stops at stage 1
+  SLIMFILL_ASSIGN_OR_RETURN(const std::unique_ptr<Sequence> opaque, Start(std::move(request)));
+  auto& sequence = static_cast<PrunedSequence&>(*opaque);
+  sequence.stages = DenseStages(layers - 1, model_->config().layers);
+  PrefillWork work;
+  while (sequence.stage == 0) SLIMFILL_RETURN_IF_ERROR(prefill_->RunChunk(sequence, work, logits_).status());
+  const PrunePlan defaults;
+  const PrunePlan& plan = sequence.plan == nullptr ? defaults : *sequence.plan;
+  sequence.forced = ForcedBlocks(plan, sequence.prompt_tokens, sequence.question);
+  return BlockScorer(*model_, *backend_, plan)
+      .ScoreAllHeads(sequence.kv, layers, sequence.blocks, sequence.forced, sequence.prompt_tokens, sequence.question,
+                     *sequence.window);
 }
 
 absl::Status PrunedEngine::Restart(Sequence& opaque, const SamplingParams& sampling) {

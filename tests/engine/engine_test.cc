@@ -353,6 +353,23 @@ TEST_F(EngineTest, ARestartedSequenceAnswersAgain) {
   }
 }
 
+TEST_F(EngineTest, ScoresOfAllHeadsAreThoseThatPruningSees) {
+  const std::unique_ptr<Engine> engine = MakeEngine(kHeadsPlan);
+  const PruneTraceStage pruned = Run(*engine, Request(Prompt(1000))).report.trace[0];  // by head (1, 2) alone
+  const absl::StatusOr<AllHeadScores> all = engine->ScoreHeads(Request(Prompt(1000)), 3);
+  ASSERT_TRUE(all.ok()) << all.status();
+  EXPECT_EQ(all->layers, 3);
+  EXPECT_EQ(all->blocks, 16);
+  EXPECT_EQ(all->forced, pruned.forced_blocks);
+  std::vector<float> scores(all->Of(1, 2).begin(), all->Of(1, 2).end());
+  EXPECT_GT(all->Peak(1, 2), 0);
+  const std::vector<int32_t>& blocks = pruned.candidate_blocks;
+  NormalizeScores(blocks, all->forced, absl::MakeSpan(scores));
+  EXPECT_EQ(scores, pruned.scores);
+  EXPECT_EQ(engine->pages_used(), 0);
+  EXPECT_EQ(engine->ScoreHeads(Request(Prompt(100)), 6).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
 TEST_F(EngineTest, KeepsTheBlocksAnOracleNames) {
   const std::unique_ptr<Engine> engine = MakeEngine(kHeadsPlan);
   SequenceRequest request = Request(Prompt(1000));

@@ -146,6 +146,9 @@ class FakeEngine final : public engine::Engine {
     return result;
   }
 
+  absl::StatusOr<engine::AllHeadScores> ScoreHeads(engine::SequenceRequest, int) override {
+    return absl::UnimplementedError("the scheduler never calibrates");
+  }
   absl::Status Restart(engine::Sequence&, const engine::SamplingParams&) override {
     return absl::UnimplementedError("the scheduler never restarts a sequence");
   }
