@@ -160,11 +160,9 @@ Json Blocks(const HeatMap& map) {
 
 // Figures, null where the server cannot tell.
 Json Figures(const v1::Finished& finished) {
-  Json figures = {{"ttft_ms", finished.timings().ttft_ms()},
-                  {"queue_ms", finished.timings().queue_ms()},
-                  {"kv_bytes", finished.kv_bytes()},
-                  {"dense_kv_bytes", finished.dense_kv_bytes()},
-                  {"speedup", nullptr}};
+  Json figures = {{"ttft_ms", finished.timings().ttft_ms()}, {"queue_ms", finished.timings().queue_ms()},
+                  {"kv_bytes", finished.kv_bytes()},         {"dense_kv_bytes", finished.dense_kv_bytes()},
+                  {"swaps", finished.decode().swaps()},      {"speedup", nullptr}};
   if (const std::optional<double> speedup = Speedup(finished); speedup.has_value()) {
     figures["speedup"] = *speedup;
     figures["dense_ttft_ms"] = finished.dense_equivalent().ttft_ms();

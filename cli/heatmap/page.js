@@ -73,14 +73,16 @@ function drawFacts() {
   const cached = data.cached_tokens ? `${count(data.cached_tokens)} of them from the KV store` : plural(blocks.length, 'block');
   fact('Prompt', plural(data.prompt_tokens, 'token'), cached);
   fact('Read to the end', plural(last, 'token'), `${percent(last / data.prompt_tokens)} of the prompt`);
-  fact('Time to first token', seconds(data.ttft_ms), data.queue_ms >= 10 ? `${seconds(data.queue_ms)} of it in the queue` : '');
+  fact('Time to first token', seconds(data.ttft_ms), data.queue_ms >= data.ttft_ms / 100 ? `${seconds(data.queue_ms)} of it in the queue` : '');
   if (data.pruned) {
     fact('Speedup', data.speedup === null ? 'not known yet' : `${data.speedup.toFixed(2)}×`,
          data.speedup === null ? 'the server still learns what dense takes' :
              `dense: ${seconds(data.dense_ttft_ms)} by ${data.dense_method}, error ${percent(data.dense_error)}`);
   }
   if (data.dense_kv_bytes > 0) {
-    fact('KV cache', mebibytes(data.kv_bytes), data.pruned ? `dense: ${mebibytes(data.dense_kv_bytes)}` : '');
+    // What decoding brings back later is not in the colours.
+    const exchanged = data.swaps > 0 ? `; ${plural(data.swaps, 'block')} exchanged while answering` : '';
+    fact('KV cache after prefill', mebibytes(data.kv_bytes), data.pruned ? `dense: ${mebibytes(data.dense_kv_bytes)}${exchanged}` : '');
   }
   fact('Model', data.model.name, data.model.backend);
   fact('Prune plan', data.model.plan || 'none', `request: --pruning ${data.pruning}`);
