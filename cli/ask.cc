@@ -148,7 +148,11 @@ int WriteHeatMap(Client& client, const AskOptions& options, const v1::Chat& chat
                            " tokens, the prompt has ", prompt_tokens)};
   }
   if (!status.ok()) return Report(Explain(status, client.connection()), /*json=*/false);  // stdout has the answer
-  file.Write(HeatMapPage(HeatMapData(map)));
+  try {
+    file.Write(HeatMapPage(HeatMapData(map)));
+  } catch (const std::runtime_error& error) {
+    return Report({"OTHER", error.what(), "", "", kOtherError}, /*json=*/false);
+  }
   if (!options.json) std::fprintf(stderr, "heat map  %s\n", file.path().c_str());
   return kOk;
 }

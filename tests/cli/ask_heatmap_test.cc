@@ -90,6 +90,13 @@ TEST_F(AskHeatMap, PathThatCannotBeWrittenIsAnErrorBeforeTheRequest) {
   EXPECT_TRUE(server_.engine().calls().empty());
 }
 
+TEST_F(AskHeatMap, FullDiskLeavesTheAnswer) {
+  const Output output = Run("ask --json --heatmap /dev/full --max-tokens 2 q");
+  EXPECT_EQ(output.exit_code, 1);
+  EXPECT_EQ(json::parse(output.out)["text"], "0 1 ");
+  EXPECT_THAT(output.err, AllOf(HasSubstr("--heatmap /dev/full: cannot be written"), HasSubstr("disk full?")));
+}
+
 TEST_F(AskHeatMap, RequestThatFailsLeavesTheOldPageAndMakesNoNewOne) {
   EXPECT_EQ(Run("ask --heatmap " + Page() + " --temperature=-1 q").exit_code, 4);
   EXPECT_FALSE(std::filesystem::exists(Page()));
