@@ -1,13 +1,18 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <optional>
 #include <stdexcept>
+#include <utility>
 
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "cli/commands.h"
 #include "cli/document.h"
+#include "cli/heatmap.h"
+#include "cli/heatmap_file.h"
 #include "cli/progress.h"
 #include "cli/summary.h"
 
@@ -58,6 +63,7 @@ v1::GenerateRequest BuildRequest(const AskOptions& options) {
   if (options.seed.has_value()) sampling.set_seed(*options.seed);
   *request.mutable_pruning() = ParsePruning(options.pruning);
   request.set_no_store(options.no_store);
+  request.set_include_prune_trace(!options.heatmap.empty());
   return request;
 }
 
@@ -96,6 +102,9 @@ class Answer {
     }
   }
 
+  const std::string& text() const { return text_; }
+  const v1::Finished& finished() const { return finished_; }
+
   // An answer that broke off must not look like a whole one.
   void BreakOff() {
     progress_.Clear();
@@ -121,10 +130,39 @@ class Answer {
   v1::Finished finished_;
 };
 
+// After the answer, which must not wait for it: the tokens' text and the model's name come from calls of their own.
+int WriteHeatMap(Client& client, const AskOptions& options, const v1::Chat& chat, const Answer& answer,
+                 HeatMapFile& file) {
+  HeatMap map{options.question, answer.text(), options.pruning, {}, {}, answer.finished()};
+  v1::TokenizeRequest tokenize;
+  *tokenize.mutable_chat() = chat;
+  tokenize.set_include_bytes(true);
+  grpc::Status status = client.stub().Tokenize(client.NewContext().get(), tokenize, &map.tokens);
+  if (status.ok()) {
+    status = client.stub().GetModel(client.NewContext().get(), v1::GetModelRequest(), &map.model);
+  }
+  const int64_t prompt_tokens = map.finished.usage().prompt_tokens();
+  if (status.ok() && map.tokens.token_bytes_size() != prompt_tokens) {
+    status = {grpc::StatusCode::UNIMPLEMENTED,
+              absl::StrCat("no heat map: the server gives the text of ", map.tokens.token_bytes_size(),
+                           " tokens, the prompt has ", prompt_tokens)};
+  }
+  if (!status.ok()) return Report(Explain(status, client.connection()), /*json=*/false);  // stdout has the answer
+  try {
+    file.Write(HeatMapPage(HeatMapData(map)));
+  } catch (const std::runtime_error& error) {
+    return Report({"OTHER", error.what(), "", "", kOtherError}, /*json=*/false);
+  }
+  if (!options.json) std::fprintf(stderr, "heat map  %s\n", file.path().c_str());
+  return kOk;
+}
+
 }  // namespace
 
 int Ask(Client& client, const AskOptions& options) {
   const v1::GenerateRequest request = BuildRequest(options);
+  std::optional<HeatMapFile> heatmap;
+  if (!options.heatmap.empty()) heatmap.emplace(options.heatmap, options.files);
   const auto context = client.NewContext();
   const auto stream = client.stub().Generate(context.get(), request);
   Answer answer(options.json);
@@ -136,7 +174,7 @@ int Ask(Client& client, const AskOptions& options) {
     return Report(Explain(status, client.connection()), options.json);
   }
   answer.Print();
-  return kOk;
+  return heatmap.has_value() ? WriteHeatMap(client, options, request.chat(), answer, *heatmap) : kOk;
 }
 
 }  // namespace slimfill::cli

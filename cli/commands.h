@@ -15,6 +15,7 @@ struct AskOptions {
   std::vector<std::string> files;
   std::string system;
   std::string pruning = "auto";  // auto, off or keep=RATIO[,RATIO...]
+  std::string heatmap;           // file to write the heat map to; none when empty
   bool question_first = false;
   bool no_store = false;
   bool json = false;

@@ -32,6 +32,7 @@ CLI::App* AddAsk(CLI::App& app, AskOptions& ask) {
                    "document, - for standard input (the default when that is not a terminal); may be repeated")
       ->allow_extra_args(false);
   command->add_option("--pruning", ask.pruning, "auto, off or keep=RATIO")->capture_default_str();
+  command->add_option("--heatmap", ask.heatmap, "HTML file to write: which text each pruning left to the model");
   command->add_option("--max-tokens", ask.max_tokens, "longest answer")->capture_default_str();
   command->add_option("--temperature", ask.temperature, "0 always takes the most likely token");
   command->add_option("--top-p", ask.top_p, "nucleus sampling");

@@ -60,7 +60,8 @@ struct PrefillWork {
   }
 };
 
-// What one pruning did; for reports and the heat map.
+// What one pruning did; for reports and the heat map. A first pruning that the safety rules put off or call off keeps
+// every block.
 struct PruneTraceStage {
   int prune_layer = 0;
   std::vector<int32_t> candidate_blocks;  // absolute block ids that entered
@@ -83,10 +84,11 @@ struct PrefillReport {
   std::string served_by;               // "dense", "cold" (pruned), "warm" (pruned, stage 1 partly from the store)
   std::vector<std::string> fallbacks;  // why less was pruned than the plan says: bounded set of reasons
   std::vector<StageReport> stages;
-  std::vector<PruneTraceStage> trace;  // only when asked for
-  int64_t kv_bytes = 0;                // KV pages the engine holds for this sequence after prefill
-  int64_t dense_kv_bytes = 0;          // what it would hold without pruning
-  PrefillWork work;                    // done
+  std::vector<PruneTraceStage> trace;                   // only when asked for, as `question`
+  std::optional<std::pair<int64_t, int64_t>> question;  // tokens [first, second) that were taken for it
+  int64_t kv_bytes = 0;                                 // KV pages the engine holds for this sequence after prefill
+  int64_t dense_kv_bytes = 0;                           // what it would hold without pruning
+  PrefillWork work;                                     // done
 };
 
 // Every head's scores of the prompt's blocks, as a pruning by that head would see them; for calibration.

@@ -29,6 +29,7 @@ absl::Status Prefill::Begin(PrunedSequence& sequence, absl::Duration load_budget
   sequence.blocks.resize(BlockCount(sequence.prompt_tokens));
   std::iota(sequence.blocks.begin(), sequence.blocks.end(), 0);
   sequence.report.prompt_tokens = sequence.prompt_tokens;
+  if (sequence.request.pruning.trace) sequence.report.question = sequence.question.tokens;
   sequence.window.emplace(WindowTokens(sequence));
 
   // Whole blocks, so that stored residual blocks fit; freed at the end of prefill.
@@ -191,7 +192,15 @@ absl::Status Prefill::EndStage(PrunedSequence& sequence) {
                                              .given_blocks = sequence.request.pruning.given_blocks,
                                              .earlier_candidates = sequence.earlier_candidates,
                                              .earlier_scores = sequence.earlier_scores});
+    const std::vector<int32_t> entered = sequence.blocks;
     if (!FallBack(sequence, scores)) Prune(sequence, stage, scores);
+    if (sequence.request.pruning.trace) {
+      sequence.report.trace.push_back({.prune_layer = stage.last_layer,
+                                       .candidate_blocks = entered,
+                                       .scores = scores.scores,
+                                       .kept_blocks = sequence.blocks,
+                                       .forced_blocks = sequence.forced});
+    }
   }
   ++sequence.stage;
   sequence.next_row = 0;
@@ -233,13 +242,6 @@ bool Prefill::FallBack(PrunedSequence& sequence, const BlockScores& scores) {
 
 void Prefill::Prune(PrunedSequence& sequence, const Stage& stage, const BlockScores& scores) {
   const std::vector<int32_t> kept = SelectBlocks(sequence.blocks, scores.scores, sequence.forced, stage.keep_blocks);
-  if (sequence.request.pruning.trace) {
-    sequence.report.trace.push_back({.prune_layer = stage.last_layer,
-                                     .candidate_blocks = sequence.blocks,
-                                     .scores = scores.scores,
-                                     .kept_blocks = kept,
-                                     .forced_blocks = sequence.forced});
-  }
   sequence.earlier_candidates = sequence.blocks;
   sequence.earlier_scores = scores.scores;
   if (kept.size() == sequence.blocks.size()) return;

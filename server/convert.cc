@@ -206,6 +206,10 @@ void FillPrefill(const engine::PrefillReport& in, v1::Finished& out) {
     summary.set_compute_ms(stage.compute_seconds * 1e3);
   }
   for (const engine::PruneTraceStage& stage : in.trace) FillTrace(stage, *out.add_prune_trace());
+  if (in.question.has_value()) {
+    out.mutable_question()->set_begin(in.question->first);
+    out.mutable_question()->set_end(in.question->second);
+  }
   out.set_kv_bytes(in.kv_bytes);
   out.set_dense_kv_bytes(in.dense_kv_bytes);
 }
@@ -234,6 +238,7 @@ absl::StatusOr<TokenizeInput> FromProto(v1::TokenizeRequest&& request) {
   if (request.has_chat()) prompt = ChatPrompt(std::move(*request.mutable_chat()));
   SLIMFILL_ASSIGN_OR_RETURN(input.prompt, std::move(prompt));
   input.count_only = request.count_only();
+  input.include_bytes = request.include_bytes();
   return input;
 }
 

@@ -28,6 +28,7 @@ struct TokenizeInput {
   std::string model;
   Prompt prompt;
   bool count_only = false;
+  bool include_bytes = false;
 };
 
 // INVALID_ARGUMENT naming field, value and allowed range. `vocab` bounds token ids. Moves the prompt out of `request`.

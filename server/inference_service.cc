@@ -73,6 +73,13 @@ absl::Status Tokenize(Call& call, v1::TokenizeRequest&& request, v1::TokenizeRes
   SLIMFILL_ASSIGN_OR_RETURN(const TokenizedPrompt prompt, call.service().prompts.Tokenize(std::move(input.prompt)));
   response.set_count(static_cast<int64_t>(prompt.tokens.size()));
   if (!input.count_only) response.mutable_ids()->Assign(prompt.tokens.begin(), prompt.tokens.end());
+  if (input.include_bytes) {
+    const engine::Tokenizer& tokenizer = call.service().engine.tokenizer();
+    for (const engine::TokenId token : prompt.tokens) {
+      const absl::string_view bytes = tokenizer.TokenBytes(token, /*keep_special=*/true);
+      response.add_token_bytes(bytes.data(), bytes.size());
+    }
+  }
   return absl::OkStatus();
 }
 

@@ -400,6 +400,9 @@ TEST_F(EngineTest, RunsDenseWhenNothingInParticularIsLookedUp) {
   const Answer answer = Run(*engine, Request(Prompt(1000)));
   EXPECT_THAT(answer.report.fallbacks, ElementsAre("entropy"));
   EXPECT_FALSE(answer.report.pruned);
+  ASSERT_EQ(answer.report.trace.size(), 1);  // the scores that say why
+  EXPECT_EQ(answer.report.trace[0].scores.size(), 16);
+  EXPECT_EQ(answer.report.trace[0].kept_blocks, answer.report.trace[0].candidate_blocks);
   EXPECT_EQ(answer.report.served_by, "dense");
   SequenceRequest dense = Request(Prompt(1000), PruningMode::kOff);
   dense.no_store = true;
@@ -413,10 +416,13 @@ TEST_F(EngineTest, PutsTheFirstPruningOffWhenUnsure) {
   const SequenceRequest request = Request(Prompt(1000), PruningMode::kAuto, 1);
   const Answer answer = Run(*MakeEngine(plan), request);
   EXPECT_THAT(answer.report.fallbacks, ElementsAre("low_peak"));
-  ASSERT_EQ(answer.report.trace.size(), 3);
-  EXPECT_EQ(answer.report.trace[0].prune_layer, 2);
-  EXPECT_EQ(answer.report.trace[0].kept_blocks.size(), 10);
-  EXPECT_EQ(answer.report.trace[1].prune_layer, 3);
+  ASSERT_EQ(answer.report.trace.size(), 4);  // an entry for every stage but the last, the one put off too
+  EXPECT_EQ(answer.report.trace[0].prune_layer, 1);
+  EXPECT_EQ(answer.report.trace[0].kept_blocks, answer.report.trace[0].candidate_blocks);
+  EXPECT_EQ(answer.report.trace[1].prune_layer, 2);
+  EXPECT_EQ(answer.report.trace[1].candidate_blocks.size(), 16);
+  EXPECT_EQ(answer.report.trace[1].kept_blocks.size(), 10);
+  EXPECT_EQ(answer.report.trace[2].prune_layer, 3);
   ExpectNaiveAgrees(options_, request, answer);
 }
 
@@ -424,6 +430,7 @@ TEST_F(EngineTest, AQuestionBeforeItsDocumentIsKept) {
   SequenceRequest request = Request(Prompt(2000), PruningMode::kAuto, 1);
   request.pruning.query_span = TokenRange{70, 150};
   const Answer answer = Run(*MakeEngine(kHeadsPlan), request);
+  EXPECT_EQ(answer.report.question, (TokenRange{70, 150}));
   for (const PruneTraceStage& stage : answer.report.trace) {
     EXPECT_THAT(stage.kept_blocks, Contains(1));
     EXPECT_THAT(stage.kept_blocks, Contains(2));

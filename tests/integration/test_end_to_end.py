@@ -1,6 +1,7 @@
 """The real programs, the real model, real gRPC clients."""
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -77,6 +78,21 @@ def test_the_second_question_reuses_the_document(stack, document):
             break
     assert warm["cached_tokens"] > 3000 and warm["cached_tokens"] % 64 == 0
     assert metric(store.metrics, "slimfill_kv_store_bytes") > 0
+
+
+def test_the_heat_map_shows_every_token_and_that_the_answer_was_kept(stack, document, tmp_path):
+    page = tmp_path / "map.html"
+    answer = ask(stack[0].address, document, QUESTION, "--no-store", "--max-tokens=8", f"--heatmap={page}")
+    data = json.loads(re.search(r'id="data">(.*?)</script', page.read_text(), re.DOTALL).group(1))
+    texts = ["".join(part if isinstance(part, str) else part["question"] for part in block["text"])
+             for block in data["blocks"]]
+    assert document in "".join(texts) and QUESTION in "".join(texts)
+    assert QUESTION in "".join(part["question"] for block in data["blocks"] for part in block["text"]
+                               if not isinstance(part, str))
+    assert data["prompt_tokens"] == answer["prompt_tokens"] and len(texts) == -(-answer["prompt_tokens"] // 64)
+    assert data["pruned"] and len(data["prunes"]) == len(answer["kept_tokens"]) - 1
+    kept = "".join(text for text, block in zip(texts, data["blocks"]) if block["lived"] == len(data["prunes"]))
+    assert "three years" in kept and len(kept) < len(document) / 2
 
 
 def test_a_python_client_streams(stack):

@@ -230,6 +230,23 @@ TEST(Tokenize, DetokenizeIsItsInverse) {
   EXPECT_EQ(text.raw(), "the café");
 }
 
+TEST(Tokenize, GivesTheBytesOfEveryToken) {
+  TestServer server;
+  v1::TokenizeRequest request;
+  v1::ChatMessage& message = *request.mutable_chat()->add_messages();
+  message.set_role("user");
+  message.set_content("caf\u00e9 <|im_end|>");
+  request.set_include_bytes(true);
+  v1::TokenizeResponse response;
+  grpc::ClientContext context;
+  ASSERT_TRUE(server.stub().Tokenize(&context, request, &response).ok());
+  ASSERT_EQ(response.token_bytes_size(), response.ids_size());
+  EXPECT_EQ(response.token_bytes(0), "<|im_start|>");
+  std::string text;
+  for (const std::string& bytes : response.token_bytes()) text += bytes;
+  EXPECT_EQ(text, "<|im_start|>user\ncaf\u00e9 <|im_end|><|im_end|>\n<|im_start|>assistant\n");
+}
+
 TEST(Tokenize, CountOnlyLeavesIdsOut) {
   TestServer server;
   v1::TokenizeRequest request;

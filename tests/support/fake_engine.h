@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -48,6 +49,8 @@ struct FakeScript {
   double slowness = 1;  // of its chunks, against the engine's costs
   int stop_after = 0;   // tokens after which it stops by itself (0: at max_tokens)
   std::vector<std::string> fallbacks;
+  std::vector<engine::PruneTraceStage> trace;  // for requests that ask for one
+  std::optional<std::pair<int64_t, int64_t>> question;
   bool no_first_token = false;  // breaks the contract at the end of prefill
 };
 
@@ -245,6 +248,10 @@ class FakeEngine final : public engine::Engine {
     sequence->chunks = Chunks(tokens, script.cached_tokens, request.pruning.mode);
     for (const Chunk& chunk : sequence->chunks) sequence->total += chunk.work;
     FillReport(*sequence, tokens, Prunes(tokens, request.pruning.mode));
+    if (request.pruning.trace) {
+      sequence->report.trace = script.trace;
+      sequence->report.question = script.question;
+    }
     return sequence;
   }
   void FillReport(FakeSequence& sequence, int64_t tokens, bool pruned) const {
