@@ -20,6 +20,7 @@ ALLOWED = {
     "engine/kv": ["base", "engine/ops", "engine/tensor", "engine/model", "kvstore/api"],
     "engine/bench": ["base", "engine", "kvstore"],
     "engine/eval": ["base", "engine", "kvstore"],
+    "engine/calibrate": ["base", "engine", "kvstore"],
     "engine": ["base", "engine", "kvstore/api"],
     "scheduler": ["base", "engine/engine.h", "engine/sampling", "engine/model"],
     "server": ["base", "scheduler", "engine", "kvstore/api", "slimfill/v1/inference", "google/rpc", "grpc/health"],

@@ -1,0 +1,214 @@
+// slimfill-calibrate: finds a model's retrieval heads on synthetic questions over this machine's own texts and writes a
+// prune plan with its evidence. What it learns from and what it verifies on share no document; the kinds of questions
+// it verifies on include some that it never learned from.
+#include <chrono>
+#include <cstdio>
+#include <fstream>
+
+#include "CLI/CLI.hpp"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "engine/calibrate/choose.h"
+#include "engine/eval/arm.h"
+#include "engine/eval/generate.h"
+#include "engine/eval/prompt.h"
+#include "engine/eval/run.h"
+#include "engine/eval/summary.h"
+#include "engine/ops/backend_factory.h"
+#include "engine/pruned_engine.h"
+#include "kvstore/core/local_store.h"
+#include "nlohmann/json.hpp"
+
+namespace slimfill::calibrate {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+const std::vector<std::string> kLearnedKinds = {"needle", "multikey", "multivalue", "keyvalue", "code", "multihop"};
+const std::vector<std::string> kControlKinds = {"summary_control", "continuation"};
+const std::vector<std::string> kVerifiedKinds = {"needle",          "multikey",    "keyvalue",  "code",
+                                                 "multihop",        "realqa",      "variables", "aggregate",
+                                                 "summary_control", "continuation"};
+constexpr double kProbedDepth = 0.6;
+constexpr uint64_t kThresholdSeeds = 1000, kVerifySeeds = 2000;
+
+struct Options {
+  std::string model, out, name;
+  std::vector<int64_t> lengths = {4096};
+  int cases = 6, threshold_cases = 3, verify_cases = 2, threads = 0;
+  double recall = 0.92, false_alarms = 0.1;
+};
+
+template <typename T>
+T Must(absl::StatusOr<T> value) {
+  if (!value.ok()) {
+    std::fprintf(stderr, "slimfill-calibrate: %s\n", std::string(value.status().message()).c_str());
+    std::exit(1);
+  }
+  return *std::move(value);
+}
+
+// "learning 12/36, 2 min left" on one line.
+class Progress {
+ public:
+  Progress(const char* what, size_t total) : what_(what), total_(total) {}
+  void Step() {
+    ++done_;
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
+    std::fprintf(stderr, "\r%s %zu/%zu, %.1f min left ", what_, done_, total_,
+                 seconds / 60 / static_cast<double>(done_) * static_cast<double>(total_ - done_));
+    if (done_ == total_) std::fprintf(stderr, "\n");
+  }
+
+ private:
+  const char* what_;
+  const size_t total_;
+  size_t done_ = 0;
+  const std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+};
+
+std::vector<Observation> Observe(engine::Engine& engine, const eval::Corpus& corpus, const Options& options,
+                                 const std::vector<std::string>& kinds, int cases, uint64_t seed, const char* what) {
+  const int layers = static_cast<int>(kProbedDepth * engine.info().model.layers);
+  Progress progress(what, options.lengths.size() * cases * kinds.size());
+  std::vector<Observation> observations;
+  for (const int64_t tokens : options.lengths) {
+    for (int i = 0; i < cases; ++i) {
+      for (const std::string& kind : kinds) {
+        const eval::EvalCase test_case =
+            Must(eval::MakeCase(corpus, engine.tokenizer(), kind, tokens, seed + i, /*question_first=*/false));
+        const eval::CasePrompt prompt = Must(eval::RenderCase(engine, test_case));
+        engine::SequenceRequest request;
+        request.prompt = prompt.chat.tokens;
+        request.last_user_content = prompt.chat.content_ranges.back();
+        const auto prompt_tokens = static_cast<int64_t>(request.prompt.size());
+        observations.push_back(
+            {kind, prompt_tokens, prompt.evidence_blocks, Must(engine.ScoreHeads(std::move(request), layers))});
+        progress.Step();
+      }
+    }
+  }
+  return observations;
+}
+
+std::vector<eval::CaseResult> Verify(engine::Engine& engine, const engine::PrunePlan& plan, const Options& options) {
+  const eval::Corpus corpus = Must(eval::Corpus::Load(eval::Split::kHeldOut));
+  const eval::Arm dense = Must(eval::MakeArm("dense", engine.info()));
+  eval::Arm pruned{.name = "plan", .plan = std::make_shared<const engine::PrunePlan>(plan)};
+  Progress progress("verifying", options.lengths.size() * options.verify_cases * kVerifiedKinds.size());
+  std::vector<eval::CaseResult> results;
+  for (const int64_t tokens : options.lengths) {
+    for (int i = 0; i < options.verify_cases; ++i) {
+      for (const std::string& kind : kVerifiedKinds) {
+        const eval::EvalCase test_case =
+            Must(eval::MakeCase(corpus, engine.tokenizer(), kind, tokens, kVerifySeeds + i, false));
+        eval::CaseResult& result = results.emplace_back(
+            eval::CaseResult{.kind = kind, .target_tokens = tokens, .judged = !test_case.accept.empty()});
+        for (const eval::Arm& arm : {dense, pruned}) {
+          result.by_arm[arm.name] = Must(eval::Run(engine, test_case, arm, {}));
+        }
+        progress.Step();
+      }
+    }
+  }
+  return results;
+}
+
+Json HeadsJson(const std::vector<engine::LayerHead>& heads) {
+  Json json = Json::array();
+  for (const engine::LayerHead& head : heads) json.push_back({head.layer, head.head});
+  return json;
+}
+
+Json Evidence(const Options& options, const engine::EngineInfo& info, const Choice& choice,
+              const std::vector<Observation>& observations) {
+  Json evidence = {
+      {"model_sha256", info.model_sha256},
+      {"lengths", options.lengths},
+      {"learned_from", absl::StrCat(observations.size(), " prompts: ", absl::StrJoin(kLearnedKinds, ", "))},
+      {"target_recall", options.recall}};
+  for (const LayerFinding& layer : choice.first_layers) {
+    evidence["first_pruning"].push_back(
+        {{"layer", layer.layer}, {"heads", HeadsJson(layer.heads)}, {"recall", layer.recall}});
+  }
+  evidence["first_ratios"] = ChooseOptions().first_ratios;
+  evidence["second_recall"] = choice.second_recall;
+  return evidence;
+}
+
+void PrintFindings(const Choice& choice) {
+  std::printf("\n| layer | heads | evidence kept at");
+  for (const double ratio : ChooseOptions().first_ratios) std::printf(" %.1f %%", ratio * 100);
+  std::printf(" |\n|---|---|---|\n");
+  for (const LayerFinding& layer : choice.first_layers) {
+    std::vector<std::string> heads, recall;
+    for (const engine::LayerHead& head : layer.heads)
+      heads.push_back(absl::StrCat("(", head.layer, ",", head.head, ")"));
+    for (const double value : layer.recall) recall.push_back(absl::StrFormat("%.0f %%", value * 100));
+    std::printf("| %d | %s | %s |\n", layer.layer, absl::StrJoin(heads, " ").c_str(),
+                absl::StrJoin(recall, " ").c_str());
+  }
+}
+
+void Write(const std::string& path, const engine::PrunePlan& plan, Json evidence, const std::string& verified) {
+  Json json = Json::parse(engine::PlanToJson(plan));
+  if (!verified.empty()) evidence["verified"] = verified;
+  json["evidence"] = std::move(evidence);
+  std::ofstream file(path);
+  file << json.dump(2) << "\n";
+  if (!file.flush()) Must<int>(absl::UnavailableError(absl::StrCat("cannot write ", path)));
+}
+
+int Main(int argc, char** argv) {
+  Options options;
+  CLI::App app("Finds a model's retrieval heads and writes a prune plan for it", "slimfill-calibrate");
+  app.add_option("--model", options.model, "GGUF file")->required()->check(CLI::ExistingFile);
+  app.add_option("--out", options.out, "the plan file to write")->required();
+  app.add_option("--name", options.name, "of the plan; default: the model's");
+  app.add_option("--lengths", options.lengths, "tokens of the documents")->delimiter(',')->capture_default_str();
+  app.add_option("--cases", options.cases, "of each kind and length to learn from")->check(CLI::Range(1, 1000));
+  app.add_option("--threshold-cases", options.threshold_cases, "fresh ones for the safety thresholds")
+      ->check(CLI::Range(1, 1000));
+  app.add_option("--verify-cases", options.verify_cases, "of each kind and length, run end to end; 0: none")
+      ->check(CLI::Range(0, 1000));
+  app.add_option("--recall", options.recall, "share of the evidence that the first pruning must keep")
+      ->check(CLI::Range(0.0, 1.0));
+  app.add_option("--false-alarms", options.false_alarms, "share of good prunings that the safety rules may put off")
+      ->check(CLI::Range(0.0, 0.5));
+  app.add_option("--threads", options.threads, "0: all cores")->check(CLI::Range(0, 1024));
+  CLI11_PARSE(app, argc, argv);
+
+  SystemClock clock;
+  Metrics metrics;
+  const std::unique_ptr<kvstore::LocalKvStore> store =
+      Must(kvstore::LocalKvStore::Create({.memory_bytes = uint64_t{2} << 30}, clock, &metrics));
+  const std::unique_ptr<engine::Engine> engine = Must(engine::MakePrunedEngine(
+      {.model_path = options.model}, Must(engine::MakeBackend("cpu", {.threads = options.threads})), *store, metrics));
+  const eval::Corpus corpus = Must(eval::Corpus::Load(eval::Split::kCalibration));
+  const std::vector<Observation> observations =
+      Observe(*engine, corpus, options, kLearnedKinds, options.cases, /*seed=*/1, "learning");
+  const std::string name = options.name.empty() ? engine->info().model.name : options.name;
+  Choice choice = Must(ChoosePlan(observations, engine->info().model, {.name = name, .target_recall = options.recall}));
+  PrintFindings(choice);
+
+  std::vector<std::string> threshold_kinds = kLearnedKinds;
+  threshold_kinds.insert(threshold_kinds.end(), kControlKinds.begin(), kControlKinds.end());
+  ChooseThresholds(Observe(*engine, corpus, options, threshold_kinds, options.threshold_cases, kThresholdSeeds,
+                           "setting thresholds"),
+                   options.false_alarms, choice.plan);
+  const Json evidence = Evidence(options, engine->info(), choice, observations);
+  Write(options.out, choice.plan, evidence, "");
+  std::printf("\n%s\nwrote %s\n", engine::PlanToJson(choice.plan).c_str(), options.out.c_str());
+  if (options.verify_cases > 0) {
+    const std::string table = eval::SummaryTable(Verify(*engine, choice.plan, options), {"dense", "plan"});
+    Write(options.out, choice.plan, evidence, table);
+    std::printf("\n%s", table.c_str());
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace slimfill::calibrate
+
+int main(int argc, char** argv) { return slimfill::calibrate::Main(argc, argv); }
