@@ -6,15 +6,18 @@
 #include <optional>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "engine/eval/source_text.h"
+#include "engine/model/utf8.h"
 
 namespace slimfill::eval {
 namespace {
 
 constexpr int kLengthAttempts = 6;
+constexpr absl::string_view kFileMark = "# File: ";  // before each module's name
 
 const std::vector<SourceText>& Sources(const Corpus& corpus, Filler filler) {
   switch (filler) {
@@ -53,9 +56,17 @@ class PieceStream {
     next_piece_ = 0;
     if (next_source_ == 1) {
       next_piece_ = static_cast<size_t>(first_depth_ * 0.8 * static_cast<double>(pieces_.size()));
-      while (next_piece_ > 0 && !EndsParagraph(pieces_[next_piece_ - 1])) --next_piece_;
+      while (next_piece_ > 0 && !MayStart(next_piece_)) --next_piece_;
     }
-    if (filler_ == Filler::kCode) pieces_[next_piece_].insert(0, absl::StrCat("# File: ", source.name, "\n"));
+    if (filler_ == Filler::kCode) pieces_[next_piece_].insert(0, absl::StrCat(kFileMark, source.name, "\n"));
+  }
+
+  // Code begins with a definition, so that it is known what is inside a docstring.
+  bool MayStart(size_t piece) const {
+    const std::string& text = pieces_[piece];
+    return EndsParagraph(pieces_[piece - 1]) &&
+           (filler_ != Filler::kCode || absl::StartsWith(text, "def ") || absl::StartsWith(text, "class ") ||
+            absl::StartsWith(text, "async def ") || absl::StartsWith(text, "@"));
   }
 
   const std::vector<SourceText>& sources_;
@@ -93,9 +104,12 @@ class CountedPieces {
   }
 
  private:
+  // At `end` itself, but not inside a character, where the word is a long one (a ruler, an address).
   static std::string CutBehindWord(absl::string_view text, size_t end) {
-    const size_t space = text.find_first_of(" \n", end);
-    return std::string(text.substr(0, space == absl::string_view::npos ? text.size() : space));
+    constexpr size_t kLongWord = 16;
+    const size_t space = std::min(text.find_first_of(" \n", end), text.size());
+    if (space - end <= kLongWord) return std::string(text.substr(0, space));
+    return std::string(text.substr(0, engine::ValidUtf8Prefix(text.substr(0, end))));
   }
 
   const engine::Tokenizer& tokenizer_;
@@ -103,17 +117,31 @@ class CountedPieces {
   std::vector<std::pair<std::string, std::vector<engine::TokenEnd>>> pieces_;
 };
 
-// For each passage the piece it goes in front of: the first at its depth with the end of a paragraph before it.
-std::vector<size_t> PlacePassages(const std::vector<std::string>& pieces, const std::vector<Passage>& passages) {
+// Whether `piece` of code opens or closes a docstring and leaves it so.
+bool TogglesDocstring(absl::string_view piece) {
+  size_t quotes = 0;
+  for (const absl::string_view mark : {"\"\"\"", "'''"}) {
+    for (size_t at = piece.find(mark); at != absl::string_view::npos; at = piece.find(mark, at + 3)) ++quotes;
+  }
+  return quotes % 2 == 1;
+}
+
+// For each passage the piece it goes in front of: the first at its depth with the end of a paragraph before it, outside
+// the docstrings of code.
+std::vector<size_t> PlacePassages(const std::vector<std::string>& pieces, const std::vector<Passage>& passages,
+                                  Filler filler) {
   std::vector<size_t> gaps;          // pieces that a passage may stand in front of
   std::vector<size_t> bytes_before;  // of those
   size_t bytes = 0;
+  bool in_docstring = false;
   for (size_t i = 0; i < pieces.size(); ++i) {
-    if (i == 0 || EndsParagraph(pieces[i - 1])) {
+    if (absl::StartsWith(pieces[i], kFileMark)) in_docstring = false;
+    if (i == 0 || (EndsParagraph(pieces[i - 1]) && !in_docstring)) {
       gaps.push_back(i);
       bytes_before.push_back(bytes);
     }
     bytes += pieces[i].size();
+    if (filler == Filler::kCode) in_docstring ^= TogglesDocstring(pieces[i]);
   }
   gaps.push_back(pieces.size());
   bytes_before.push_back(bytes);
@@ -133,7 +161,7 @@ std::string Indented(absl::string_view text, absl::string_view indentation) {
 }
 
 Document Assemble(const std::vector<std::string>& pieces, const std::vector<Passage>& passages, Filler filler) {
-  const std::vector<size_t> places = PlacePassages(pieces, passages);
+  const std::vector<size_t> places = PlacePassages(pieces, passages, filler);
   std::vector<size_t> order(passages.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
@@ -158,7 +186,7 @@ Document Assemble(const std::vector<std::string>& pieces, const std::vector<Pass
 
 }  // namespace
 
-bool IsLengthRight(int64_t tokens, int64_t target) { return std::abs(tokens - target) * 100 <= target; }
+bool IsLengthRight(int64_t tokens, int64_t target) { return std::abs(tokens - target) * 200 <= 3 * target; }
 
 absl::StatusOr<int64_t> CountTokens(const engine::Tokenizer& tokenizer, absl::string_view text) {
   const auto tokens = tokenizer.Encode(text, /*parse_special=*/false);
@@ -190,7 +218,7 @@ absl::StatusOr<Document> ComposeDocument(const Corpus& corpus, const engine::Tok
     if (IsLengthRight(*count, tokens)) return document;
     filler_tokens += tokens - *count;
   }
-  return absl::InternalError(absl::StrCat("no document of ", tokens, " tokens found"));
+  return absl::AbortedError(absl::StrCat("no document of ", tokens, " tokens found"));
 }
 
 std::vector<double> SpreadDepths(size_t count, Rng& rng) {

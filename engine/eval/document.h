@@ -28,14 +28,14 @@ struct Document {
   std::vector<ByteRange> passages;  // in the order they were given
 };
 
-// How far a document may be from its target: within 1 %, so that 2 % can be promised.
+// How far a document may be from its target: within 1.5 %, so that 2 % can be promised.
 bool IsLengthRight(int64_t tokens, int64_t target);
 
 absl::StatusOr<int64_t> CountTokens(const engine::Tokenizer& tokenizer, absl::string_view text);
 
 // A document of about `tokens` tokens: `passages` between paragraphs of real text, all of it from `corpus`, in an order
 // that `rng` draws. In code, a passage gets the indentation of the line behind it. INVALID_ARGUMENT when the corpus is
-// too small or the passages leave no room.
+// too small or the passages leave no room; ABORTED when the length is not met, as another draw would.
 absl::StatusOr<Document> ComposeDocument(const Corpus& corpus, const engine::Tokenizer& tokenizer,
                                          const std::vector<Passage>& passages, Filler filler, int64_t tokens, Rng& rng);
 

@@ -19,6 +19,7 @@ struct Scene {
   const Corpus& corpus;
   const engine::Tokenizer& tokenizer;
   int64_t tokens;
+  uint64_t seed;  // for what should not repeat from seed to seed; all else is drawn
   Rng& rng;
 };
 

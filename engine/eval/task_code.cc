@@ -54,7 +54,7 @@ absl::StatusOr<EvalCase> MakePlanted(const Scene& scene) {
 }  // namespace
 
 absl::StatusOr<EvalCase> MakeCode(const Scene& scene) {
-  if (scene.rng.Chance(0.4)) return MakePlanted(scene);
+  if (scene.rng.Chance(0.3)) return MakePlanted(scene);
   EvalCase eval_case;
   const absl::Status composed = PlantFacts(scene, {}, Filler::kCode, eval_case);
   if (!composed.ok()) return composed;

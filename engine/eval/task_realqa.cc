@@ -20,6 +20,25 @@ const SourceText* FindLicence(const Corpus& corpus, absl::string_view name) {
   return licence == licences.end() ? nullptr : &*licence;
 }
 
+struct Found {
+  const RealQuestion* question;
+  const SourceText* licence;
+  ByteRange evidence;  // in the licence
+};
+
+// The questions whose evidence this half of the corpus has, in an order that mixes licences but is always the same.
+std::vector<Found> FindQuestions(const Corpus& corpus) {
+  std::vector<Found> found;
+  for (const RealQuestion& question : RealQuestions()) {
+    const SourceText* licence = FindLicence(corpus, question.licence);
+    if (licence == nullptr) continue;
+    const ByteRange evidence = FindOnce(licence->text, question.evidence);
+    if (evidence.second > 0) found.push_back({&question, licence, evidence});  // else another edition of the text
+  }
+  Rng(found.size()).Shuffle(found);
+  return found;
+}
+
 // Whole pieces of `text` around `evidence` of about `tokens` tokens together, a random share of them before it.
 absl::StatusOr<std::string> Excerpt(const Scene& scene, absl::string_view text, ByteRange evidence, int64_t tokens) {
   const std::vector<std::string> pieces = SplitPieces(text);
@@ -50,32 +69,28 @@ absl::StatusOr<std::string> Excerpt(const Scene& scene, absl::string_view text, 
 }  // namespace
 
 absl::StatusOr<EvalCase> MakeRealQa(const Scene& scene) {
-  std::vector<RealQuestion> questions = RealQuestions();
-  scene.rng.Shuffle(questions);
-  for (const RealQuestion& question : questions) {
-    const SourceText* licence = FindLicence(scene.corpus, question.licence);
-    if (licence == nullptr) continue;
-    const ByteRange evidence = FindOnce(licence->text, question.evidence);
-    if (evidence.second == 0) continue;  // another edition of the text
-    const auto room = static_cast<int64_t>(kLicenceShare * static_cast<double>(scene.tokens));
-    const auto excerpt = Excerpt(scene, licence->text, evidence, room);
-    if (!excerpt.ok()) return excerpt.status();
-    EvalCase eval_case;
-    eval_case.question =
-        absl::StrCat("Use the text {above}. ", Fill(question.question, {{"title", LicenceTitle(question.licence)}}),
-                     " Answer with a few words only.");
-    eval_case.answer = question.answer;
-    eval_case.accept = question.accept;
-    // Other licences would contradict it, so the rest is documentation.
-    const absl::Status planted =
-        PlantFacts(scene, {{*excerpt, scene.rng.Unit(), true}}, Filler::kDocumentation, eval_case);
-    if (!planted.ok()) return planted;
-    const size_t begin = eval_case.evidence[0].first;
-    const ByteRange in_excerpt = FindOnce(*excerpt, question.evidence);
-    eval_case.evidence = {{begin + in_excerpt.first, begin + in_excerpt.second}};
-    return eval_case;
+  const std::vector<Found> found = FindQuestions(scene.corpus);
+  if (found.empty()) {
+    return absl::FailedPreconditionError("realqa: none of the licence texts is the one its questions are about");
   }
-  return absl::FailedPreconditionError("realqa: none of the licence texts is the one its questions are about");
+  const auto& [question, licence, evidence] = found[scene.seed % found.size()];
+  const auto room = static_cast<int64_t>(kLicenceShare * static_cast<double>(scene.tokens));
+  const auto excerpt = Excerpt(scene, licence->text, evidence, room);
+  if (!excerpt.ok()) return excerpt.status();
+  EvalCase eval_case;
+  eval_case.question =
+      absl::StrCat("Use the text {above}. ", Fill(question->question, {{"title", LicenceTitle(question->licence)}}),
+                   " Answer with a few words only.");
+  eval_case.answer = question->answer;
+  eval_case.accept = question->accept;
+  // Other licences would contradict it, so the rest is documentation.
+  const absl::Status planted =
+      PlantFacts(scene, {{*excerpt, scene.rng.Unit(), true}}, Filler::kDocumentation, eval_case);
+  if (!planted.ok()) return planted;
+  const size_t begin = eval_case.evidence[0].first;
+  const ByteRange in_excerpt = FindOnce(*excerpt, question->evidence);
+  eval_case.evidence = {{begin + in_excerpt.first, begin + in_excerpt.second}};
+  return eval_case;
 }
 
 }  // namespace slimfill::eval
