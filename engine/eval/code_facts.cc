@@ -66,6 +66,19 @@ std::optional<std::string> PlainLiteral(absl::string_view text) {
   return std::string(inner);
 }
 
+// "text" of `ValueError("text")`: a message of several words without placeholders.
+std::optional<std::string> Message(absl::string_view call) {
+  const size_t open = call.find('(');
+  if (open == absl::string_view::npos || !absl::EndsWith(call, ")")) return std::nullopt;
+  const absl::string_view literal = call.substr(open + 1, call.size() - open - 2);
+  if (literal.size() < 12 || (literal.front() != '\'' && literal.front() != '"')) return std::nullopt;
+  const absl::string_view inner = literal.substr(1, literal.size() - 2);
+  const bool plain =
+      literal.back() == literal.front() && inner.find_first_of("'\"%{}\\*_`#") == absl::string_view::npos;
+  if (!plain || !absl::StrContains(inner, " ") || !IsNameChar(inner.back())) return std::nullopt;
+  return std::string(inner);
+}
+
 // "a, b=1" of "def f(a, b=1):" and of "def f(a, b=1) -> int:".
 absl::string_view Parameters(absl::string_view after_name) {
   const size_t close = after_name.rfind(')');
@@ -94,8 +107,8 @@ class Finder {
         const absl::string_view function = TakeName(text);
         if (definitions_[function] != 1 || absl::StartsWith(function, "__")) continue;
         AddDefaults(function, Parameters(text), lines_[i]);
-        AddReturn(function, i);
-      } else if (lines_[i].indent == 0) {
+        AddBody(function, i);
+      } else if (lines_[i].indent <= 4) {
         AddConstant(lines_[i]);
       }
     }
@@ -104,11 +117,11 @@ class Finder {
 
  private:
   // A value that the name asked about gives away is no fact.
-  void Add(absl::string_view name, std::string question, absl::string_view literal, std::vector<ByteRange> evidence) {
-    std::optional<std::string> value = PlainLiteral(literal);
+  void Add(absl::string_view name, std::string question, std::optional<std::string> value, std::string definition,
+           std::vector<ByteRange> evidence) {
     if (!value.has_value() || CountIn(lower_code_, absl::AsciiStrToLower(*value)) != 1) return;
     if (absl::StrContains(absl::AsciiStrToLower(name), absl::AsciiStrToLower(*value))) return;
-    facts_.push_back({std::move(question), *std::move(value), std::move(evidence)});
+    facts_.push_back({std::move(question), *std::move(value), std::move(definition), std::move(evidence)});
   }
 
   void AddDefaults(absl::string_view function, absl::string_view parameters, const Line& line) {
@@ -120,34 +133,48 @@ class Finder {
       Add(name,
           absl::StrCat("In the code {above}, what is the default value of the parameter ", name, " of the function ",
                        function, "?"),
-          sides[1], {line.range});
+          PlainLiteral(sides[1]), absl::StrCat("def ", function, "("), {line.range});
     }
   }
 
-  // Of a body with a single return.
-  void AddReturn(absl::string_view function, size_t definition) {
-    const Line* only = nullptr;
+  // What a body with a single return returns, and the message of one with a single raise.
+  void AddBody(absl::string_view function, size_t definition) {
+    const Line& head = lines_[definition];
+    std::vector<const Line*> returns, raises;
+    bool ended = false;
     for (size_t i = definition + 1; i < lines_.size(); ++i) {
       const Line& line = lines_[i];
       if (line.text.empty()) continue;
-      if (line.indent <= lines_[definition].indent) {
-        if (only == nullptr) return;
-        return Add(function, absl::StrCat("In the code {above}, which value does the function ", function, " return?"),
-                   only->text.substr(6), {lines_[definition].range, only->range});
-      }
-      if (absl::StartsWith(line.text, "yield") || absl::StrContains(line.text, "def ")) return;
-      if (!absl::StartsWith(line.text, "return")) continue;
-      if (only != nullptr) return;
-      only = &line;
+      ended = line.indent <= head.indent;
+      if (ended) break;
+      if (absl::StrContains(line.text, "yield") || absl::StrContains(line.text, "def ")) return;
+      if (absl::StrContains(line.text, ": return") || absl::StrContains(line.text, ": raise")) return;
+      if (absl::StartsWith(line.text, "return")) returns.push_back(&line);
+      if (absl::StartsWith(line.text, "raise ")) raises.push_back(&line);
+    }
+    if (!ended) return;  // more of it may be cut off
+    const std::string once = absl::StrCat("def ", function, "(");
+    if (returns.size() == 1) {
+      Add(function, absl::StrCat("In the code {above}, which value does the function ", function, " return?"),
+          PlainLiteral(returns[0]->text.substr(6)), once, {head.range, returns[0]->range});
+    }
+    if (raises.size() == 1) {
+      Add(function,
+          absl::StrCat("In the code {above}, what is the message of the error that the function ", function,
+                       " raises?"),
+          Message(raises[0]->text), once, {head.range, raises[0]->range});
     }
   }
 
+  // A name that is set once, in a module or a class.
   void AddConstant(const Line& line) {
     absl::string_view text = line.text;
     const absl::string_view name = TakeName(text);
     if (name.size() < 4 || absl::StartsWith(name, "_") || !absl::ConsumePrefix(&text, " = ")) return;
-    if (CountIn(code_, absl::StrCat("\n", name, " =")) != 1) return;
-    Add(name, absl::StrCat("In the code {above}, which value is ", name, " set to?"), text, {line.range});
+    const std::string once = absl::StrCat(" ", name, " =");
+    if (CountIn(code_, once) + CountIn(code_, absl::StrCat("\n", name, " =")) != 1) return;
+    Add(name, absl::StrCat("In the code {above}, which value is ", name, " set to?"), PlainLiteral(text),
+        absl::StrCat(name, " = "), {line.range});
   }
 
   absl::string_view code_;

@@ -17,7 +17,6 @@ namespace slimfill::eval {
 namespace {
 
 constexpr int kLengthAttempts = 6;
-constexpr absl::string_view kFileMark = "# File: ";  // before each module's name
 
 const std::vector<SourceText>& Sources(const Corpus& corpus, Filler filler) {
   switch (filler) {
@@ -126,30 +125,40 @@ bool TogglesDocstring(absl::string_view piece) {
   return quotes % 2 == 1;
 }
 
-// For each passage the piece it goes in front of: the first at its depth with the end of a paragraph before it, outside
-// the docstrings of code.
-std::vector<size_t> PlacePassages(const std::vector<std::string>& pieces, const std::vector<Passage>& passages,
-                                  Filler filler) {
-  std::vector<size_t> gaps;          // pieces that a passage may stand in front of
-  std::vector<size_t> bytes_before;  // of those
+// A piece that a passage may stand in front of.
+struct Gap {
+  size_t piece;
+  size_t bytes_before;
+  bool between_modules;
+};
+
+// Behind paragraphs, outside the docstrings of code.
+std::vector<Gap> FindGaps(const std::vector<std::string>& pieces, Filler filler) {
+  std::vector<Gap> gaps;
   size_t bytes = 0;
   bool in_docstring = false;
   for (size_t i = 0; i < pieces.size(); ++i) {
-    if (absl::StartsWith(pieces[i], kFileMark)) in_docstring = false;
-    if (i == 0 || (EndsParagraph(pieces[i - 1]) && !in_docstring)) {
-      gaps.push_back(i);
-      bytes_before.push_back(bytes);
-    }
+    const bool starts_module = absl::StartsWith(pieces[i], kFileMark);
+    if (starts_module) in_docstring = false;
+    if (i == 0 || (EndsParagraph(pieces[i - 1]) && !in_docstring)) gaps.push_back({i, bytes, i == 0 || starts_module});
     bytes += pieces[i].size();
     if (filler == Filler::kCode) in_docstring ^= TogglesDocstring(pieces[i]);
   }
-  gaps.push_back(pieces.size());
-  bytes_before.push_back(bytes);
+  gaps.push_back({pieces.size(), bytes, true});
+  return gaps;
+}
+
+// For each passage the piece it goes in front of: at the first gap for it that is as deep as it is meant to be.
+std::vector<size_t> PlacePassages(const std::vector<std::string>& pieces, const std::vector<Passage>& passages,
+                                  Filler filler) {
+  const std::vector<Gap> gaps = FindGaps(pieces, filler);
   std::vector<size_t> places;
   for (const Passage& passage : passages) {
-    const auto wanted = static_cast<size_t>(passage.depth * static_cast<double>(bytes));
-    const auto at = std::lower_bound(bytes_before.begin(), bytes_before.end(), wanted);
-    places.push_back(gaps[std::min<size_t>(at - bytes_before.begin(), gaps.size() - 1)]);
+    const auto wanted = static_cast<size_t>(passage.depth * static_cast<double>(gaps.back().bytes_before));
+    const auto gap = std::find_if(gaps.begin(), gaps.end() - 1, [&](const Gap& g) {
+      return g.bytes_before >= wanted && (g.between_modules || !passage.is_module);
+    });
+    places.push_back(gap->piece);
   }
   return places;
 }
@@ -173,7 +182,9 @@ Document Assemble(const std::vector<std::string>& pieces, const std::vector<Pass
   for (size_t i = 0; i <= pieces.size(); ++i) {
     for (; next != order.end() && places[*next] == i; ++next) {
       std::string text = passages[*next].text;
-      if (filler == Filler::kCode && i < pieces.size()) text = Indented(text, Indentation(pieces[i]));
+      if (filler == Filler::kCode && i < pieces.size() && !passages[*next].is_module) {
+        text = Indented(text, Indentation(pieces[i]));
+      }
       if (i == pieces.size() && !document.text.empty() && !EndsParagraph(document.text)) document.text += "\n\n";
       document.passages[*next] = {document.text.size(), document.text.size() + text.size()};
       document.text += text;
@@ -227,6 +238,34 @@ std::vector<double> SpreadDepths(size_t count, Rng& rng) {
     depths.push_back((static_cast<double>(i) + rng.Unit()) / static_cast<double>(count));
   }
   return depths;
+}
+
+absl::StatusOr<ByteRange> Excerpt(const engine::Tokenizer& tokenizer, absl::string_view text, ByteRange evidence,
+                                  int64_t tokens, Rng& rng) {
+  std::vector<int64_t> sizes;
+  std::vector<size_t> begins;
+  size_t first = 0, last = 0;  // pieces that hold the evidence, then the excerpt
+  size_t end = 0;
+  for (const std::string& piece : SplitPieces(text)) {
+    const auto size = CountTokens(tokenizer, piece);
+    if (!size.ok()) return size.status();
+    if (end <= evidence.first) first = sizes.size();
+    if (end < evidence.second) last = sizes.size();
+    sizes.push_back(*size);
+    begins.push_back(end);
+    end += piece.size();
+  }
+  begins.push_back(end);
+  tokens -= std::accumulate(sizes.begin() + first, sizes.begin() + last + 1, int64_t{0});
+  auto before = static_cast<int64_t>(rng.Unit() * static_cast<double>(std::max<int64_t>(tokens, 0)));
+  while (first > 0 && sizes[first - 1] <= before) {
+    before -= sizes[--first];
+    tokens -= sizes[first];
+  }
+  while (last + 1 < sizes.size() && sizes[last + 1] <= tokens) tokens -= sizes[++last];
+  while (first > 0 && sizes[first - 1] <= tokens) tokens -= sizes[--first];  // what the end of the text left over
+  const absl::string_view excerpt = text.substr(begins[first], begins[last + 1] - begins[first]);
+  return ByteRange(begins[first], begins[first] + absl::StripTrailingAsciiWhitespace(excerpt).size());
 }
 
 ByteRange FindOnce(absl::string_view text, absl::string_view passage) {

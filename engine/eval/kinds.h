@@ -43,6 +43,7 @@ struct Fact {
   std::string text;
   double depth = 0;
   bool is_evidence = false;
+  bool is_module = false;  // as in Passage
 };
 
 // Composes the document and sets `document` and `evidence` of `eval_case`.

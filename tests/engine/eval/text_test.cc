@@ -85,6 +85,10 @@ TEST(CodeFactsTest, FindsWhatStandsOnce) {
       "            return 'first-value'\n"
       "        return 'second-value'\n"
       "    def level(self, size=55): return 55\n"
+      "def check(x):\n"
+      "    if x < 0:\n"
+      "        raise ValueError(\"x must not be negative\")\n"
+      "    return x\n"
       "MODE_UNCERTAIN = 'uncertain'\n"
       "x = 1\n";
   std::vector<std::string> values;
@@ -94,7 +98,7 @@ TEST(CodeFactsTest, FindsWhatStandsOnce) {
     const auto& [begin, end] = fact.evidence.back();
     EXPECT_NE(code.substr(begin, end - begin).find(fact.value), std::string::npos) << fact.question;
   }
-  EXPECT_THAT(values, ElementsAre("strict", "770", "special"));
+  EXPECT_THAT(values, ElementsAre("strict", "770", "special", "x must not be negative"));
 }
 
 }  // namespace
