@@ -132,7 +132,7 @@ class Finder {
       name = TakeName(name);
       Add(name,
           absl::StrCat("In the code {above}, what is the default value of the parameter ", name, " of the function ",
-                       function, "?"),
+                       function, "? Answer with the value only."),
           PlainLiteral(sides[1]), absl::StrCat("def ", function, "("), {line.range});
     }
   }
@@ -155,7 +155,9 @@ class Finder {
     if (!ended) return;  // more of it may be cut off
     const std::string once = absl::StrCat("def ", function, "(");
     if (returns.size() == 1) {
-      Add(function, absl::StrCat("In the code {above}, which value does the function ", function, " return?"),
+      Add(function,
+          absl::StrCat("In the code {above}, which value does the function ", function,
+                       " return? Answer with the value only."),
           PlainLiteral(returns[0]->text.substr(6)), once, {head.range, returns[0]->range});
     }
     if (raises.size() == 1) {
@@ -173,8 +175,8 @@ class Finder {
     if (name.size() < 4 || absl::StartsWith(name, "_") || !absl::ConsumePrefix(&text, " = ")) return;
     const std::string once = absl::StrCat(" ", name, " =");
     if (CountIn(code_, once) + CountIn(code_, absl::StrCat("\n", name, " =")) != 1) return;
-    Add(name, absl::StrCat("In the code {above}, which value is ", name, " set to?"), PlainLiteral(text),
-        absl::StrCat(name, " = "), {line.range});
+    Add(name, absl::StrCat("In the code {above}, which value is ", name, " set to? Answer with the value only."),
+        PlainLiteral(text), absl::StrCat(name, " = "), {line.range});
   }
 
   absl::string_view code_;

@@ -10,7 +10,7 @@
 namespace slimfill::eval {
 
 struct CodeFact {
-  std::string question;  // without the form of the answer
+  std::string question;  // with "{above}"
   std::string value;
   std::string definition;  // text that must stand once for the question to be clear
   std::vector<ByteRange> evidence;

@@ -33,8 +33,6 @@ constexpr Planted kPlanted[] = {
      "In the code {above}, what is the primary entry of {NAME}_PORTS?", false},
 };
 
-constexpr char kForm[] = " Answer with the value only.";
-
 absl::StatusOr<EvalCase> MakePlanted(const Scene& scene) {
   Rng& rng = scene.rng;
   const Planted& planted = kPlanted[rng.Below(std::size(kPlanted))];
@@ -42,7 +40,7 @@ absl::StatusOr<EvalCase> MakePlanted(const Scene& scene) {
   const std::string value = planted.code_word ? DrawCodeWords(1, rng)[0] : DrawNumbers(1, 5, rng)[0];
   const Bindings bindings = {{"name", name}, {"NAME", absl::AsciiStrToUpper(name)}, {"value", value}};
   EvalCase eval_case;
-  eval_case.question = absl::StrCat(Fill(planted.question, bindings), kForm);
+  eval_case.question = absl::StrCat(Fill(planted.question, bindings), " Answer with the value only.");
   eval_case.answer = value;
   eval_case.accept = {value};
   const absl::Status status =
@@ -90,7 +88,7 @@ absl::StatusOr<EvalCase> MakeReal(const Scene& scene) {
   if (!asked.ok()) return asked.status();
   const CodeFact& fact = asked->fact;
   EvalCase eval_case;
-  eval_case.question = absl::StrCat(fact.question, kForm);
+  eval_case.question = fact.question;
   eval_case.answer = fact.value;
   eval_case.accept = {fact.value};
   const absl::Status status =
