@@ -10,13 +10,14 @@
 namespace slimfill::eval {
 
 struct CodeFact {
-  std::string question;  // without the form of the answer
+  std::string question;  // with "{above}"
   std::string value;
+  std::string definition;  // text that must stand once for the question to be clear
   std::vector<ByteRange> evidence;
 };
 
-// Defaults of parameters, single literal returns, and constants of modules, where the name is defined once and the
-// value stands nowhere else in `code`.
+// Defaults of parameters, single literal returns, messages of single errors, and constants, where the name is defined
+// once and the value stands nowhere else in `code`.
 std::vector<CodeFact> FindCodeFacts(absl::string_view code);
 
 }  // namespace slimfill::eval

@@ -20,7 +20,8 @@ constexpr size_t kMinBytes = 200'000;  // of prose, and of code: a document of 3
 
 // Licences that quote each other must stay together, and both halves need some to ask about: a table, not a hash.
 bool IsHeldOutLicence(absl::string_view name) {
-  return absl::StartsWith(name, "Apache") || absl::StartsWith(name, "GPL") || absl::StartsWith(name, "LGPL");
+  return absl::StartsWith(name, "Apache") || absl::StartsWith(name, "GPL") || absl::StartsWith(name, "LGPL") ||
+         absl::StartsWith(name, "GFDL");
 }
 
 // Sets of texts that must not be torn apart (union-find).

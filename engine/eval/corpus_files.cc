@@ -23,8 +23,9 @@ namespace fs = std::filesystem;
 constexpr size_t kMinDocumentBytes = 1500;
 constexpr size_t kMinDocstringBytes = 200;
 // Tables, generated files and what differs from machine to machine.
-constexpr absl::string_view kNotCode[] = {"__pycache__", "dist-packages", "site-packages", "encodings", "pydoc_data",
-                                          "test",        "tests",         "config-3",      "pgen2",     "tkinter"};
+constexpr absl::string_view kNotCode[] = {"__pycache__", "dist-packages", "site-packages", "encodings",
+                                          "pydoc_data",  "test",          "tests",         "config-3",
+                                          "pgen2",       "tkinter",       "html/entities"};
 
 // The regular files below `root`, links aside, as paths relative to it, sorted.
 std::vector<std::string> ListFiles(const fs::path& root) {

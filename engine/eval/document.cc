@@ -6,10 +6,12 @@
 #include <optional>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "engine/eval/source_text.h"
+#include "engine/model/utf8.h"
 
 namespace slimfill::eval {
 namespace {
@@ -53,9 +55,17 @@ class PieceStream {
     next_piece_ = 0;
     if (next_source_ == 1) {
       next_piece_ = static_cast<size_t>(first_depth_ * 0.8 * static_cast<double>(pieces_.size()));
-      while (next_piece_ > 0 && !EndsParagraph(pieces_[next_piece_ - 1])) --next_piece_;
+      while (next_piece_ > 0 && !MayStart(next_piece_)) --next_piece_;
     }
-    if (filler_ == Filler::kCode) pieces_[next_piece_].insert(0, absl::StrCat("# File: ", source.name, "\n"));
+    if (filler_ == Filler::kCode) pieces_[next_piece_].insert(0, absl::StrCat(kFileMark, source.name, "\n"));
+  }
+
+  // Code begins with a definition, so that it is known what is inside a docstring.
+  bool MayStart(size_t piece) const {
+    const std::string& text = pieces_[piece];
+    return EndsParagraph(pieces_[piece - 1]) &&
+           (filler_ != Filler::kCode || absl::StartsWith(text, "def ") || absl::StartsWith(text, "class ") ||
+            absl::StartsWith(text, "async def ") || absl::StartsWith(text, "@"));
   }
 
   const std::vector<SourceText>& sources_;
@@ -93,9 +103,12 @@ class CountedPieces {
   }
 
  private:
+  // At `end` itself, but not inside a character, where the word is a long one (a ruler, an address).
   static std::string CutBehindWord(absl::string_view text, size_t end) {
-    const size_t space = text.find_first_of(" \n", end);
-    return std::string(text.substr(0, space == absl::string_view::npos ? text.size() : space));
+    constexpr size_t kLongWord = 16;
+    const size_t space = std::min(text.find_first_of(" \n", end), text.size());
+    if (space - end <= kLongWord) return std::string(text.substr(0, space));
+    return std::string(text.substr(0, engine::ValidUtf8Prefix(text.substr(0, end))));
   }
 
   const engine::Tokenizer& tokenizer_;
@@ -103,25 +116,49 @@ class CountedPieces {
   std::vector<std::pair<std::string, std::vector<engine::TokenEnd>>> pieces_;
 };
 
-// For each passage the piece it goes in front of: the first at its depth with the end of a paragraph before it.
-std::vector<size_t> PlacePassages(const std::vector<std::string>& pieces, const std::vector<Passage>& passages) {
-  std::vector<size_t> gaps;          // pieces that a passage may stand in front of
-  std::vector<size_t> bytes_before;  // of those
-  size_t bytes = 0;
-  for (size_t i = 0; i < pieces.size(); ++i) {
-    if (i == 0 || EndsParagraph(pieces[i - 1])) {
-      gaps.push_back(i);
-      bytes_before.push_back(bytes);
-    }
-    bytes += pieces[i].size();
+// Whether `piece` of code opens or closes a docstring and leaves it so.
+bool TogglesDocstring(absl::string_view piece) {
+  size_t quotes = 0;
+  for (const absl::string_view mark : {"\"\"\"", "'''"}) {
+    for (size_t at = piece.find(mark); at != absl::string_view::npos; at = piece.find(mark, at + 3)) ++quotes;
   }
-  gaps.push_back(pieces.size());
-  bytes_before.push_back(bytes);
+  return quotes % 2 == 1;
+}
+
+// A piece that a passage may stand in front of.
+struct Gap {
+  size_t piece;
+  size_t bytes_before;
+  bool between_modules;
+};
+
+// Behind paragraphs, outside the docstrings of code.
+std::vector<Gap> FindGaps(const std::vector<std::string>& pieces, Filler filler) {
+  std::vector<Gap> gaps;
+  size_t bytes = 0;
+  bool in_docstring = false;
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    const bool starts_module = absl::StartsWith(pieces[i], kFileMark);
+    if (starts_module) in_docstring = false;
+    if (i == 0 || (EndsParagraph(pieces[i - 1]) && !in_docstring)) gaps.push_back({i, bytes, i == 0 || starts_module});
+    bytes += pieces[i].size();
+    if (filler == Filler::kCode) in_docstring ^= TogglesDocstring(pieces[i]);
+  }
+  gaps.push_back({pieces.size(), bytes, true});
+  return gaps;
+}
+
+// For each passage the piece it goes in front of: at the first gap for it that is as deep as it is meant to be.
+std::vector<size_t> PlacePassages(const std::vector<std::string>& pieces, const std::vector<Passage>& passages,
+                                  Filler filler) {
+  const std::vector<Gap> gaps = FindGaps(pieces, filler);
   std::vector<size_t> places;
   for (const Passage& passage : passages) {
-    const auto wanted = static_cast<size_t>(passage.depth * static_cast<double>(bytes));
-    const auto at = std::lower_bound(bytes_before.begin(), bytes_before.end(), wanted);
-    places.push_back(gaps[std::min<size_t>(at - bytes_before.begin(), gaps.size() - 1)]);
+    const auto wanted = static_cast<size_t>(passage.depth * static_cast<double>(gaps.back().bytes_before));
+    const auto gap = std::find_if(gaps.begin(), gaps.end() - 1, [&](const Gap& g) {
+      return g.bytes_before >= wanted && (g.between_modules || !passage.is_module);
+    });
+    places.push_back(gap->piece);
   }
   return places;
 }
@@ -133,7 +170,7 @@ std::string Indented(absl::string_view text, absl::string_view indentation) {
 }
 
 Document Assemble(const std::vector<std::string>& pieces, const std::vector<Passage>& passages, Filler filler) {
-  const std::vector<size_t> places = PlacePassages(pieces, passages);
+  const std::vector<size_t> places = PlacePassages(pieces, passages, filler);
   std::vector<size_t> order(passages.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
@@ -145,7 +182,9 @@ Document Assemble(const std::vector<std::string>& pieces, const std::vector<Pass
   for (size_t i = 0; i <= pieces.size(); ++i) {
     for (; next != order.end() && places[*next] == i; ++next) {
       std::string text = passages[*next].text;
-      if (filler == Filler::kCode && i < pieces.size()) text = Indented(text, Indentation(pieces[i]));
+      if (filler == Filler::kCode && i < pieces.size() && !passages[*next].is_module) {
+        text = Indented(text, Indentation(pieces[i]));
+      }
       if (i == pieces.size() && !document.text.empty() && !EndsParagraph(document.text)) document.text += "\n\n";
       document.passages[*next] = {document.text.size(), document.text.size() + text.size()};
       document.text += text;
@@ -158,7 +197,7 @@ Document Assemble(const std::vector<std::string>& pieces, const std::vector<Pass
 
 }  // namespace
 
-bool IsLengthRight(int64_t tokens, int64_t target) { return std::abs(tokens - target) * 100 <= target; }
+bool IsLengthRight(int64_t tokens, int64_t target) { return std::abs(tokens - target) * 200 <= 3 * target; }
 
 absl::StatusOr<int64_t> CountTokens(const engine::Tokenizer& tokenizer, absl::string_view text) {
   const auto tokens = tokenizer.Encode(text, /*parse_special=*/false);
@@ -190,7 +229,7 @@ absl::StatusOr<Document> ComposeDocument(const Corpus& corpus, const engine::Tok
     if (IsLengthRight(*count, tokens)) return document;
     filler_tokens += tokens - *count;
   }
-  return absl::InternalError(absl::StrCat("no document of ", tokens, " tokens found"));
+  return absl::AbortedError(absl::StrCat("no document of ", tokens, " tokens found"));
 }
 
 std::vector<double> SpreadDepths(size_t count, Rng& rng) {
@@ -199,6 +238,34 @@ std::vector<double> SpreadDepths(size_t count, Rng& rng) {
     depths.push_back((static_cast<double>(i) + rng.Unit()) / static_cast<double>(count));
   }
   return depths;
+}
+
+absl::StatusOr<ByteRange> Excerpt(const engine::Tokenizer& tokenizer, absl::string_view text, ByteRange evidence,
+                                  int64_t tokens, Rng& rng) {
+  std::vector<int64_t> sizes;
+  std::vector<size_t> begins;
+  size_t first = 0, last = 0;  // pieces that hold the evidence, then the excerpt
+  size_t end = 0;
+  for (const std::string& piece : SplitPieces(text)) {
+    const auto size = CountTokens(tokenizer, piece);
+    if (!size.ok()) return size.status();
+    if (end <= evidence.first) first = sizes.size();
+    if (end < evidence.second) last = sizes.size();
+    sizes.push_back(*size);
+    begins.push_back(end);
+    end += piece.size();
+  }
+  begins.push_back(end);
+  tokens -= std::accumulate(sizes.begin() + first, sizes.begin() + last + 1, int64_t{0});
+  auto before = static_cast<int64_t>(rng.Unit() * static_cast<double>(std::max<int64_t>(tokens, 0)));
+  while (first > 0 && sizes[first - 1] <= before) {
+    before -= sizes[--first];
+    tokens -= sizes[first];
+  }
+  while (last + 1 < sizes.size() && sizes[last + 1] <= tokens) tokens -= sizes[++last];
+  while (first > 0 && sizes[first - 1] <= tokens) tokens -= sizes[--first];  // what the end of the text left over
+  const absl::string_view excerpt = text.substr(begins[first], begins[last + 1] - begins[first]);
+  return ByteRange(begins[first], begins[first] + absl::StripTrailingAsciiWhitespace(excerpt).size());
 }
 
 ByteRange FindOnce(absl::string_view text, absl::string_view passage) {

@@ -84,7 +84,8 @@ absl::StatusOr<EvalCase> MakeCase(const Corpus& corpus, const engine::Tokenizer&
   }
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     Rng rng(HashText(absl::StrCat(kind_name, "/", tokens, "/", seed, "/", attempt)));
-    absl::StatusOr<EvalCase> made = kind->make({corpus, tokenizer, tokens, rng});
+    absl::StatusOr<EvalCase> made = kind->make({corpus, tokenizer, tokens, seed, rng});
+    if (absl::IsAborted(made.status())) continue;
     if (!made.ok()) return made;
     made->kind = kind->name;
     made->seed = seed;

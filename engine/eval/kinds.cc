@@ -10,7 +10,7 @@ namespace slimfill::eval {
 
 absl::Status PlantFacts(const Scene& scene, const std::vector<Fact>& facts, Filler filler, EvalCase& eval_case) {
   std::vector<Passage> passages;
-  for (const Fact& fact : facts) passages.push_back({fact.text, fact.depth});
+  for (const Fact& fact : facts) passages.push_back({fact.text, fact.depth, fact.is_module});
   absl::StatusOr<Document> document =
       ComposeDocument(scene.corpus, scene.tokenizer, passages, filler, scene.tokens, scene.rng);
   if (!document.ok()) return document.status();

@@ -19,6 +19,7 @@ struct Scene {
   const Corpus& corpus;
   const engine::Tokenizer& tokenizer;
   int64_t tokens;
+  uint64_t seed;  // for what should not repeat from seed to seed; all else is drawn
   Rng& rng;
 };
 
@@ -42,6 +43,7 @@ struct Fact {
   std::string text;
   double depth = 0;
   bool is_evidence = false;
+  bool is_module = false;  // as in Passage
 };
 
 // Composes the document and sets `document` and `evidence` of `eval_case`.

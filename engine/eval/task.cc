@@ -23,9 +23,11 @@ bool IsThousandsComma(absl::string_view text, size_t position) {
   return before >= 1 && before <= 3 && after == 3;
 }
 
-// An underscore inside an identifier stays; one that marks emphasis goes.
+// An underscore inside an identifier stays, escaped or not; one that marks emphasis goes.
 bool IsEmphasis(absl::string_view text, size_t position) {
-  const bool word_before = position > 0 && IsWordByte(text[position - 1]);
+  size_t before = position;
+  if (before > 0 && text[before - 1] == '\\') --before;
+  const bool word_before = before > 0 && IsWordByte(text[before - 1]);
   return !word_before || !IsWordByte(At(text, position + 1));
 }
 

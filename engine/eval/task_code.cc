@@ -33,8 +33,6 @@ constexpr Planted kPlanted[] = {
      "In the code {above}, what is the primary entry of {NAME}_PORTS?", false},
 };
 
-constexpr char kForm[] = " Answer with the value only.";
-
 absl::StatusOr<EvalCase> MakePlanted(const Scene& scene) {
   Rng& rng = scene.rng;
   const Planted& planted = kPlanted[rng.Below(std::size(kPlanted))];
@@ -42,7 +40,7 @@ absl::StatusOr<EvalCase> MakePlanted(const Scene& scene) {
   const std::string value = planted.code_word ? DrawCodeWords(1, rng)[0] : DrawNumbers(1, 5, rng)[0];
   const Bindings bindings = {{"name", name}, {"NAME", absl::AsciiStrToUpper(name)}, {"value", value}};
   EvalCase eval_case;
-  eval_case.question = absl::StrCat(Fill(planted.question, bindings), kForm);
+  eval_case.question = absl::StrCat(Fill(planted.question, bindings), " Answer with the value only.");
   eval_case.answer = value;
   eval_case.accept = {value};
   const absl::Status status =
@@ -51,21 +49,66 @@ absl::StatusOr<EvalCase> MakePlanted(const Scene& scene) {
   return eval_case;
 }
 
+// Part of a module with something that can be asked about it.
+struct Asked {
+  std::string code;
+  CodeFact fact;
+};
+
+// Long modules more often than short ones: they have more to ask about.
+const SourceText& PickModule(const std::vector<SourceText>& modules, Rng& rng) {
+  uint64_t bytes = 0;
+  for (const SourceText& module : modules) bytes += module.text.size();
+  uint64_t at = rng.Below(bytes);
+  for (const SourceText& module : modules) {
+    if (at < module.text.size()) return module;
+    at -= module.text.size();
+  }
+  return modules.back();
+}
+
+absl::StatusOr<Asked> PickFact(const Scene& scene) {
+  constexpr int kDraws = 200;  // most parts have something
+  for (int draw = 0; draw < kDraws; ++draw) {
+    const SourceText& module = PickModule(scene.corpus.code(), scene.rng);
+    const size_t middle = scene.rng.Below(module.text.size());
+    const auto range = Excerpt(scene.tokenizer, module.text, {middle, middle + 1}, scene.tokens / 2, scene.rng);
+    if (!range.ok()) return range.status();
+    std::string code =
+        absl::StrCat(kFileMark, module.name, "\n", module.text.substr(range->first, range->second - range->first));
+    const std::vector<CodeFact> facts = FindCodeFacts(code);
+    if (!facts.empty()) return Asked{std::move(code), scene.rng.Pick(facts)};
+  }
+  return absl::AbortedError("no module with something to ask about found");
+}
+
+// A part of a real module between others, with a question about what it says itself.
+absl::StatusOr<EvalCase> MakeReal(const Scene& scene) {
+  const auto asked = PickFact(scene);
+  if (!asked.ok()) return asked.status();
+  const CodeFact& fact = asked->fact;
+  EvalCase eval_case;
+  eval_case.question = fact.question;
+  eval_case.answer = fact.value;
+  eval_case.accept = {fact.value};
+  const absl::Status status =
+      PlantFacts(scene, {{asked->code, scene.rng.Unit(), true, /*is_module=*/true}}, Filler::kCode, eval_case);
+  if (!status.ok()) return status;
+  const size_t begin = eval_case.evidence[0].first;
+  eval_case.evidence.clear();
+  for (const ByteRange& range : fact.evidence)
+    eval_case.evidence.emplace_back(begin + range.first, begin + range.second);
+  const size_t definition = eval_case.document.find(fact.definition);
+  if (eval_case.document.find(fact.definition, definition + 1) != std::string::npos) {
+    return absl::AbortedError("defined twice in the document");
+  }
+  return eval_case;
+}
+
 }  // namespace
 
 absl::StatusOr<EvalCase> MakeCode(const Scene& scene) {
-  if (scene.rng.Chance(0.4)) return MakePlanted(scene);
-  EvalCase eval_case;
-  const absl::Status composed = PlantFacts(scene, {}, Filler::kCode, eval_case);
-  if (!composed.ok()) return composed;
-  const std::vector<CodeFact> facts = FindCodeFacts(eval_case.document);
-  if (facts.empty()) return MakePlanted(scene);  // short documents often have nothing to ask for
-  const CodeFact& fact = scene.rng.Pick(facts);
-  eval_case.question = absl::StrCat(fact.question, kForm);
-  eval_case.answer = fact.value;
-  eval_case.accept = {fact.value};
-  eval_case.evidence = fact.evidence;
-  return eval_case;
+  return scene.rng.Chance(0.4) ? MakePlanted(scene) : MakeReal(scene);
 }
 
 }  // namespace slimfill::eval

@@ -11,25 +11,33 @@ namespace slimfill::eval {
 namespace {
 
 constexpr int64_t kAnswerTokens = 128;
-constexpr size_t kAnswerBytes = 1200;  // enough for them
+constexpr int64_t kMinFillerTokens = 64;  // room to meet the length
+constexpr size_t kAnswerBytes = 1200;     // enough for them
 
 // A text cut in two behind a word; the end has kAnswerBytes or more.
 struct Cut {
   std::string before, after;
 };
 
-// The document's last source: as much of one text as `max_bytes` hold, from the beginning of a paragraph.
-Cut CutSource(const std::vector<SourceText>& sources, size_t max_bytes, Rng& rng) {
+// One text, cut anywhere.
+Cut CutSource(const std::vector<SourceText>& sources, Rng& rng) {
   const SourceText* source = &rng.Pick(sources);
   while (source->text.size() < 2 * kAnswerBytes) source = &rng.Pick(sources);
   const absl::string_view text = source->text;
   const size_t last = text.size() - kAnswerBytes;
   const size_t at = kAnswerBytes / 2 + rng.Below(last - kAnswerBytes / 2);
   const size_t end = std::min(text.find_first_of(" \n", at), last);
-  size_t begin = end > max_bytes ? end - max_bytes : 0;
-  if (begin > 0) begin = std::min(text.find("\n\n", begin), end);
-  begin = std::min(text.find_first_not_of('\n', begin), end);  // indentation stays
-  return {std::string(text.substr(begin, end - begin)), std::string(text.substr(end))};
+  return {std::string(text.substr(0, end)), std::string(text.substr(end))};
+}
+
+// The last lines of `text`, at most `tokens` tokens.
+absl::StatusOr<std::string> LastLines(const engine::Tokenizer& tokenizer, absl::string_view text, int64_t tokens) {
+  const auto ends = tokenizer.EncodeWithOffsets(text, /*parse_special=*/false);
+  if (!ends.ok()) return ends.status();
+  const auto count = static_cast<int64_t>(ends->size());
+  if (count <= tokens) return std::string(text);
+  const size_t line_end = text.find('\n', (*ends)[count - tokens].end);
+  return std::string(text.substr(line_end == absl::string_view::npos ? text.size() : line_end + 1));
 }
 
 }  // namespace
@@ -51,12 +59,13 @@ absl::StatusOr<EvalCase> MakeSummaryControl(const Scene& scene) {
 
 absl::StatusOr<EvalCase> MakeContinuation(const Scene& scene) {
   const Filler filler = scene.rng.Chance(1.0 / 3) ? Filler::kCode : Filler::kProse;
-  // At three bytes a token it cannot be longer than the document.
   const auto& sources = filler == Filler::kCode ? scene.corpus.code() : scene.corpus.prose();
-  const Cut cut = CutSource(sources, static_cast<size_t>(scene.tokens) * 5 / 2, scene.rng);
+  const Cut cut = CutSource(sources, scene.rng);
+  const auto before = LastLines(scene.tokenizer, cut.before, scene.tokens - kMinFillerTokens);
+  if (!before.ok()) return before.status();
   EvalCase eval_case;
   eval_case.question = "Continue the text {above} exactly where it stops.";
-  const absl::Status composed = PlantFacts(scene, {{cut.before, 1.0, false}}, filler, eval_case);
+  const absl::Status composed = PlantFacts(scene, {{*before, 1.0, false}}, filler, eval_case);
   if (!composed.ok()) return composed;
   const absl::string_view rest = absl::StripLeadingAsciiWhitespace(cut.after);
   const auto ends = scene.tokenizer.EncodeWithOffsets(rest, /*parse_special=*/false);
