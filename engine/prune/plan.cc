@@ -66,6 +66,13 @@ PrunePlan Paper(std::string name, std::vector<PlanStage> stages) {
 
 }  // namespace
 
+double PlanStage::RatioFor(int64_t prompt_tokens) const {
+  for (const KeepBand& band : keep_bands) {
+    if (band.up_to_tokens == 0 || prompt_tokens <= band.up_to_tokens) return band.ratio;
+  }
+  return keep_bands.empty() ? keep_ratio : keep_bands.back().ratio;
+}
+
 int PrunePlan::LocalBlocksFor(int64_t prompt_tokens) const {
   for (const LocalBlocks& band : local_blocks) {
     if (band.up_to_tokens == 0 || prompt_tokens <= band.up_to_tokens) return band.blocks;
@@ -107,12 +114,22 @@ absl::Status CheckStage(const PlanStage& stage, const ModelConfig& config) {
     return absl::InvalidArgumentError(
         absl::StrCat(where, ": prune_layer must be in [0, ", config.layers - 2, "] for this model"));
   }
-  const bool has_ratio = stage.keep_ratio != 0, has_tokens = stage.keep_tokens != 0;
-  if (has_ratio == has_tokens) {
+  const int given = (stage.keep_ratio != 0) + !stage.keep_bands.empty() + (stage.keep_tokens != 0);
+  if (given != 1) {
     return absl::InvalidArgumentError(absl::StrCat(where, ": give exactly one of keep_ratio and keep_tokens"));
   }
-  if (has_ratio && !(stage.keep_ratio > 0 && stage.keep_ratio <= 1)) {
-    return absl::InvalidArgumentError(absl::StrCat(where, ": keep_ratio is ", stage.keep_ratio, ", must be in (0, 1]"));
+  std::vector<KeepBand> bands = stage.keep_bands;
+  if (stage.keep_ratio != 0) bands.push_back({0, stage.keep_ratio});
+  for (size_t i = 0; i < bands.size(); ++i) {
+    if (!(bands[i].ratio > 0 && bands[i].ratio <= 1)) {
+      return absl::InvalidArgumentError(absl::StrCat(where, ": keep_ratio is ", bands[i].ratio, ", must be in (0, 1]"));
+    }
+    const bool last = i + 1 == bands.size();
+    const int64_t least = i == 0 ? 1 : bands[i - 1].up_to_tokens + 1;
+    if (last ? bands[i].up_to_tokens != 0 : bands[i].up_to_tokens < least) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(where, ": keep_ratio's up_to_tokens must increase, and be 0 (any length) in the last band"));
+    }
   }
   if (stage.keep_tokens < 0) {
     return absl::InvalidArgumentError(

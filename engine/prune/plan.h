@@ -30,14 +30,23 @@ struct LayerHead {
   friend bool operator==(const LayerHead&, const LayerHead&) = default;
 };
 
+// A share for prompts up to so many tokens; the last band has 0: any length.
+struct KeepBand {
+  int64_t up_to_tokens = 0;
+  double ratio = 0;
+};
+
 // One pruning: after the attention of `prune_layer`, before its FFN.
 struct PlanStage {
   int prune_layer = 0;
-  // Kept, one of: share of the prompt's blocks, or tokens (the paper's form).
+  // Kept, one of: share of the prompt's blocks, the same by bands of length, or tokens (the paper's form).
   double keep_ratio = 0;
+  std::vector<KeepBand> keep_bands;
   int64_t keep_tokens = 0;
   ScoreKind score = ScoreKind::kAttention;
   std::vector<LayerHead> heads;  // kHeads: all at layers of this stage or just before, <= prune_layer
+
+  double RatioFor(int64_t prompt_tokens) const;  // 0 with keep_tokens
 };
 
 struct LocalBlocks {

@@ -77,6 +77,9 @@ Json StageToJson(const PlanStage& stage) {
   Json json = {{"prune_layer", stage.prune_layer}};
   if (stage.keep_tokens > 0) json["keep_tokens"] = stage.keep_tokens;
   if (stage.keep_ratio > 0) json["keep_ratio"] = stage.keep_ratio;
+  for (const KeepBand& band : stage.keep_bands) {
+    json["keep_ratio"].push_back({{"up_to_tokens", band.up_to_tokens}, {"ratio", band.ratio}});
+  }
   json["score"] = ScoreName(stage.score);
   for (const LayerHead& head : stage.heads) json["heads"].push_back({head.layer, head.head});
   return json;
@@ -98,13 +101,30 @@ absl::StatusOr<std::vector<LayerHead>> ParseHeads(ObjectReader& reader) {
   return heads;
 }
 
+// A number, or bands of length.
+absl::Status ParseKeepRatio(ObjectReader& reader, PlanStage& stage) {
+  const Json* member = reader.Member("keep_ratio");
+  if (member == nullptr || !member->is_array()) return reader.Read("keep_ratio", stage.keep_ratio);
+  const char* kForm = "must be a number or a list of {up_to_tokens, ratio}";
+  if (member->empty() || member->size() > 16) return reader.Bad("keep_ratio", kForm);
+  for (const Json& json : *member) {
+    if (!json.is_object()) return reader.Bad("keep_ratio", kForm);
+    ObjectReader band_reader(json, "plan keep_ratio");
+    KeepBand& band = stage.keep_bands.emplace_back();
+    SLIMFILL_RETURN_IF_ERROR(band_reader.Read("up_to_tokens", band.up_to_tokens));
+    SLIMFILL_RETURN_IF_ERROR(band_reader.Read("ratio", band.ratio));
+    SLIMFILL_RETURN_IF_ERROR(band_reader.Finish());
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<PlanStage> ParseStage(const Json& json, const std::string& where) {
   if (!json.is_object()) return absl::InvalidArgumentError(absl::StrCat(where, ": must be an object"));
   ObjectReader reader(json, where);
   PlanStage stage;
   std::string score;
   SLIMFILL_RETURN_IF_ERROR(reader.Read("prune_layer", stage.prune_layer));
-  SLIMFILL_RETURN_IF_ERROR(reader.Read("keep_ratio", stage.keep_ratio));
+  SLIMFILL_RETURN_IF_ERROR(ParseKeepRatio(reader, stage));
   SLIMFILL_RETURN_IF_ERROR(reader.Read("keep_tokens", stage.keep_tokens));
   SLIMFILL_RETURN_IF_ERROR(reader.Read("score", score));
   SLIMFILL_ASSIGN_OR_RETURN(stage.heads, ParseHeads(reader));

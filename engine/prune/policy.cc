@@ -38,7 +38,7 @@ std::vector<int32_t> ForcedBlocks(const PrunePlan& plan, int64_t prompt_tokens, 
 int64_t BlocksToKeep(const PrunePlan& plan, const PlanStage& stage, double ratio_override, int64_t prompt_tokens,
                      absl::Span<const int32_t> forced) {
   const int64_t blocks = BlockCount(prompt_tokens);
-  const double ratio = ratio_override > 0 ? ratio_override : stage.keep_ratio;
+  const double ratio = ratio_override > 0 ? ratio_override : stage.RatioFor(prompt_tokens);
   int64_t budget = ratio > 0 ? std::llround(ratio * static_cast<double>(blocks)) : BlockCount(stage.keep_tokens);
   // Forced blocks inside the budget: the sinks and a few local ones. The rest comes on top, so that a long question or
   // a wide local window does not take the place of what was looked for.
