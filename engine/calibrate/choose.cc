@@ -19,7 +19,8 @@ using engine::PrunePlan;
 using engine::ScoreKind;
 
 constexpr double kHeadGain = 0.01;  // recall that one more head must add
-constexpr size_t kShortList = 24;   // heads that greedy search tries
+constexpr size_t kShortList = 16;   // heads that greedy search tries
+constexpr int kSecondSpan = 4;      // layers whose heads score the second pruning
 
 double MeanRecall(const std::vector<Observation>& observations, const PrunePlan& plan,
                   const std::vector<LayerHead>& heads, const std::vector<double>& ratios) {
@@ -82,42 +83,73 @@ int Depth(const engine::ModelConfig& config, double share) {
   return static_cast<int>(std::lround(share * config.layers));
 }
 
-// The later prunings behind a first one.
-void AddLaterStages(const engine::ModelConfig& config, const ChooseOptions& options,
-                    const std::vector<LayerHead>& second_heads, PrunePlan& plan) {
-  const PlanStage first = plan.stages.front();
-  std::vector<LayerHead> heads;
-  int last = Depth(config, 0.45);
-  for (const LayerHead& head : second_heads) {
-    if (head.layer > first.prune_layer) heads.push_back(head);
-    last = std::max(last, head.layer);
+// The heads of layers [first, last] and what they keep.
+LayerFinding Find(const std::vector<Observation>& observations, const PrunePlan& plan, int first, int last,
+                  const std::vector<double>& ratios, int max_heads) {
+  LayerFinding finding{.layer = last, .heads = GreedyHeads(observations, plan, first, last, ratios, max_heads)};
+  for (const double ratio : ratios) {
+    finding.recall.push_back(KindBalancedRecall(observations, plan, finding.heads, ratio));
   }
-  if (last > first.prune_layer && !heads.empty()) {
-    plan.stages.push_back(HeadStage(last, std::min(options.second_ratio, first.keep_ratio), heads));
-  }
-  const int third = Depth(config, 0.92);
-  if (third > plan.stages.back().prune_layer && third < config.layers - 1) {
-    PlanStage stage;
-    stage.prune_layer = third;
-    stage.keep_ratio = std::min(options.third_ratio, plan.stages.back().keep_ratio);
-    stage.score = ScoreKind::kPrevious;
-    plan.stages.push_back(stage);
-  }
+  return finding;
 }
 
-// Of the layers after the first pruning's: the best head, at a larger budget, for prompts where the first is not sure.
-void AddRetry(const std::vector<LayerFinding>& layers, const ChooseOptions& options, PrunePlan& plan) {
+// The smallest ratio at which the finding holds `target`, or 0.
+double SmallestRatio(const LayerFinding& finding, const std::vector<double>& ratios, double target) {
+  for (size_t i = 0; i < ratios.size(); ++i) {
+    if (finding.recall[i] >= target) return ratios[i];
+  }
+  return 0;
+}
+
+void AddThirdStage(const engine::ModelConfig& config, const ChooseOptions& options, PrunePlan& plan) {
+  const int layer = Depth(config, 0.92);
+  const PlanStage& last = plan.stages.back();
+  if (layer <= last.prune_layer || layer >= config.layers - 1) return;
+  PlanStage stage;
+  stage.prune_layer = layer;
+  stage.keep_ratio = std::min(options.third_ratio, last.keep_ratio);
+  stage.score = ScoreKind::kPrevious;
+  plan.stages.push_back(stage);
+}
+
+// Every plan that holds the targets: with each second pruning that does, and without one.
+std::vector<PrunePlan> Candidates(const Choice& findings, const engine::ModelConfig& config,
+                                  const ChooseOptions& options) {
+  std::vector<PrunePlan> plans;
+  const auto add = [&](PrunePlan plan) {
+    AddThirdStage(config, options, plan);
+    plans.push_back(std::move(plan));
+  };
+  for (const LayerFinding& first : findings.first_layers) {
+    const double ratio = SmallestRatio(first, options.first_ratios, options.first_recall);
+    if (ratio == 0) continue;
+    PrunePlan plan;
+    plan.name = options.name;
+    plan.stages = {HeadStage(first.layer, ratio, first.heads)};
+    add(plan);
+    for (const LayerFinding& second : findings.second_layers) {
+      const double second_ratio = SmallestRatio(second, options.second_ratios, options.second_recall);
+      if (second_ratio == 0 || second_ratio >= ratio || second.layer - kSecondSpan < first.layer) continue;
+      plan.stages.resize(1);
+      plan.stages.push_back(HeadStage(second.layer, second_ratio, second.heads));
+      add(plan);
+    }
+  }
+  return plans;
+}
+
+// For prompts where the first pruning is not sure.
+void AddRetry(const Choice& findings, const ChooseOptions& options, PrunePlan& plan) {
   const PlanStage& first = plan.stages.front();
   const int limit = plan.stages.size() > 1 ? plan.stages[1].prune_layer : first.prune_layer;
-  const LayerFinding* best = nullptr;
   size_t wider = 0;
   while (wider + 1 < options.first_ratios.size() && options.first_ratios[wider] <= first.keep_ratio) ++wider;
-  for (const LayerFinding& layer : layers) {
+  const LayerFinding* best = nullptr;
+  for (const LayerFinding& layer : findings.first_layers) {
     if (layer.layer <= first.prune_layer || layer.layer > limit) continue;
     if (best == nullptr || layer.recall[wider] > best->recall[wider] + kHeadGain) best = &layer;
   }
-  if (best == nullptr) return;
-  plan.retry = HeadStage(best->layer, options.first_ratios[wider], best->heads);
+  if (best != nullptr) plan.retry = HeadStage(best->layer, options.first_ratios[wider], best->heads);
 }
 
 }  // namespace
@@ -125,43 +157,34 @@ void AddRetry(const std::vector<LayerFinding>& layers, const ChooseOptions& opti
 absl::StatusOr<Choice> ChoosePlan(const std::vector<Observation>& observations, const engine::ModelConfig& config,
                                   const ChooseOptions& options) {
   Choice choice;
-  choice.plan.name = options.name;
-  const PrunePlan base = choice.plan;
+  const PrunePlan base;
   const int layers = observations.front().heads.layers;
+  for (int layer = 0; layer < layers; ++layer) {
+    choice.first_layers.push_back(
+        Find(observations, base, layer, layer, options.first_ratios, options.max_first_heads));
+    if (layer < kSecondSpan) continue;
+    choice.second_layers.push_back(
+        Find(observations, base, layer - kSecondSpan + 1, layer, options.second_ratios, options.max_second_heads));
+  }
   int64_t tokens = 0;
   for (const Observation& observation : observations) tokens += observation.prompt_tokens;
   tokens /= static_cast<int64_t>(observations.size());
-
-  const std::vector<LayerHead> second_heads =
-      GreedyHeads(observations, base, Depth(config, 0.25), std::min(layers - 1, Depth(config, 0.55)),
-                  {options.second_ratio}, options.max_second_heads);
-  choice.second_recall = KindBalancedRecall(observations, base, second_heads, options.second_ratio);
-  double least = std::numeric_limits<double>::infinity(), highest = 0;
-  for (int layer = 0; layer < layers; ++layer) {
-    LayerFinding finding{.layer = layer};
-    finding.heads = GreedyHeads(observations, base, layer, layer, options.first_ratios, options.max_first_heads);
-    for (const double ratio : options.first_ratios) {
-      finding.recall.push_back(KindBalancedRecall(observations, base, finding.heads, ratio));
-      highest = std::max(highest, finding.recall.back());
-      if (finding.recall.back() < options.target_recall) continue;
-      PrunePlan plan = base;
-      plan.stages = {HeadStage(layer, ratio, finding.heads)};
-      AddLaterStages(config, options, second_heads, plan);
-      const double flops = PlanFlops(plan, config, tokens, observations.front().heads.forced);
-      if (flops < least) {
-        least = flops;
-        choice.plan = plan;
-      }
-    }
-    choice.first_layers.push_back(std::move(finding));
+  double least = std::numeric_limits<double>::infinity();
+  for (PrunePlan& plan : Candidates(choice, config, options)) {
+    const double flops = PlanFlops(plan, config, tokens, observations.front().heads.forced);
+    if (flops >= least) continue;
+    least = flops;
+    choice.plan = std::move(plan);
   }
   if (choice.plan.stages.empty()) {
+    double highest = 0;
+    for (const LayerFinding& layer : choice.first_layers) highest = std::max(highest, layer.recall.back());
     return absl::FailedPreconditionError(absl::StrFormat(
         "no layer's heads hold %.2f of the evidence at any budget (the best %.2f): lower --recall, or serve this model "
         "without a calibrated plan",
-        options.target_recall, highest));
+        options.first_recall, highest));
   }
-  AddRetry(choice.first_layers, options, choice.plan);
+  AddRetry(choice, options, choice.plan);
   return choice;
 }
 

@@ -12,32 +12,32 @@ namespace slimfill::calibrate {
 
 struct ChooseOptions {
   std::string name;
-  double target_recall = 0.92;  // that the first pruning must hold, kind-balanced, on its length band
-  std::vector<double> first_ratios = {0.1875, 0.25, 0.3125, 0.375, 0.5};
-  double second_ratio = 0.1875;
-  double third_ratio = 0.125;
+  // Share of the evidence that a pruning must keep, kind-balanced.
+  double first_recall = 0.95;
+  double second_recall = 0.98;
+  std::vector<double> first_ratios = {0.125, 0.1875, 0.25, 0.3125, 0.375, 0.5};
+  std::vector<double> second_ratios = {0.0625, 0.09375, 0.125, 0.1875, 0.25};
+  double third_ratio = 0.0625;
   int max_first_heads = 2;
-  int max_second_heads = 5;
+  int max_second_heads = 4;
 };
 
-// One row of evidence: a layer's best heads and what they hold.
+// What the heads of a layer, or of it and the few before it, keep: a row of evidence.
 struct LayerFinding {
   int layer = 0;
-  std::vector<engine::LayerHead> heads;  // for a first pruning after this layer
-  std::vector<double> recall;            // at ChooseOptions::first_ratios
+  std::vector<engine::LayerHead> heads;
+  std::vector<double> recall;  // at each of the options' ratios
 };
 
 struct Choice {
   engine::PrunePlan plan;
-  std::vector<LayerFinding> first_layers;  // all layers, for the evidence
-  double second_recall = 0;
+  std::vector<LayerFinding> first_layers, second_layers;  // all that were looked at
 };
 
-// The first pruning: the layer and budget of the cheapest prefill (by the work model at the observations' mean length)
-// among those that hold the target. The second: at about half depth, the set of heads (chosen one by one) with the best
-// recall at its budget. The third: at 0.92 depth, by the second's scores. Retry: the first layer after the first
-// pruning's whose best heads hold more, at the next larger budget.
-// FAILED_PRECONDITION when no layer holds the target at any budget: no head retrieves early enough.
+// The cheapest prefill (by the work model at the observations' mean length) of those whose first pruning, by the heads
+// of one layer, and second pruning, by heads of a later layer and the three before it, hold their targets. The third:
+// at 0.92 depth, by the second's scores. Retry: the later layer, not after the second pruning, whose heads hold most at
+// the next larger budget. FAILED_PRECONDITION when no layer holds the first target: no head retrieves early enough.
 absl::StatusOr<Choice> ChoosePlan(const std::vector<Observation>& observations, const engine::ModelConfig& config,
                                   const ChooseOptions& options);
 

@@ -34,10 +34,11 @@ constexpr double kProbedDepth = 0.6;
 constexpr uint64_t kThresholdSeeds = 1000, kVerifySeeds = 2000;
 
 struct Options {
-  std::string model, out, name;
+  std::string model, out;
   std::vector<int64_t> lengths = {4096};
   int cases = 6, threshold_cases = 3, verify_cases = 2, threads = 0;
-  double recall = 0.92, false_alarms = 0.1;
+  ChooseOptions choose;
+  double false_alarms = 0.05;
 };
 
 template <typename T>
@@ -115,40 +116,44 @@ std::vector<eval::CaseResult> Verify(engine::Engine& engine, const engine::Prune
   return results;
 }
 
-Json HeadsJson(const std::vector<engine::LayerHead>& heads) {
-  Json json = Json::array();
-  for (const engine::LayerHead& head : heads) json.push_back({head.layer, head.head});
+Json FindingsJson(const std::vector<LayerFinding>& findings) {
+  Json json;
+  for (const LayerFinding& finding : findings) {
+    Json heads = Json::array();
+    for (const engine::LayerHead& head : finding.heads) heads.push_back({head.layer, head.head});
+    json.push_back({{"layer", finding.layer}, {"heads", heads}, {"recall", finding.recall}});
+  }
   return json;
 }
 
 Json Evidence(const Options& options, const engine::EngineInfo& info, const Choice& choice,
               const std::vector<Observation>& observations) {
-  Json evidence = {
-      {"model_sha256", info.model_sha256},
-      {"lengths", options.lengths},
-      {"learned_from", absl::StrCat(observations.size(), " prompts: ", absl::StrJoin(kLearnedKinds, ", "))},
-      {"target_recall", options.recall}};
-  for (const LayerFinding& layer : choice.first_layers) {
-    evidence["first_pruning"].push_back(
-        {{"layer", layer.layer}, {"heads", HeadsJson(layer.heads)}, {"recall", layer.recall}});
-  }
-  evidence["first_ratios"] = ChooseOptions().first_ratios;
-  evidence["second_recall"] = choice.second_recall;
-  return evidence;
+  return {{"model_sha256", info.model_sha256},
+          {"lengths", options.lengths},
+          {"learned_from", absl::StrCat(observations.size(), " prompts: ", absl::StrJoin(kLearnedKinds, ", "))},
+          {"target_recall", {options.choose.first_recall, options.choose.second_recall}},
+          {"first_ratios", options.choose.first_ratios},
+          {"first_pruning", FindingsJson(choice.first_layers)},
+          {"second_ratios", options.choose.second_ratios},
+          {"second_pruning", FindingsJson(choice.second_layers)}};
 }
 
-void PrintFindings(const Choice& choice) {
-  std::printf("\n| layer | heads | evidence kept at");
-  for (const double ratio : ChooseOptions().first_ratios) std::printf(" %.1f %%", ratio * 100);
-  std::printf(" |\n|---|---|---|\n");
-  for (const LayerFinding& layer : choice.first_layers) {
+void PrintFindings(const char* title, const std::vector<LayerFinding>& findings, const std::vector<double>& ratios) {
+  std::vector<std::string> columns;
+  for (const double ratio : ratios) columns.push_back(absl::StrFormat("%.1f %%", ratio * 100));
+  std::printf("\n%s: evidence kept\n| layer | heads | %s |\n|---|---|", title, absl::StrJoin(columns, " | ").c_str());
+  for (size_t i = 0; i < ratios.size(); ++i) std::printf("---|");
+  for (const LayerFinding& finding : findings) {
     std::vector<std::string> heads, recall;
-    for (const engine::LayerHead& head : layer.heads)
+    for (const engine::LayerHead& head : finding.heads) {
       heads.push_back(absl::StrCat("(", head.layer, ",", head.head, ")"));
-    for (const double value : layer.recall) recall.push_back(absl::StrFormat("%.0f %%", value * 100));
-    std::printf("| %d | %s | %s |\n", layer.layer, absl::StrJoin(heads, " ").c_str(),
-                absl::StrJoin(recall, " ").c_str());
+    }
+    for (const double value : finding.recall) recall.push_back(absl::StrFormat("%.0f %%", value * 100));
+    std::printf("\n| %d | %s | %s |", finding.layer, absl::StrJoin(heads, " ").c_str(),
+                absl::StrJoin(recall, " | ").c_str());
   }
+  std::printf("\n");
+  std::fflush(stdout);
 }
 
 void Write(const std::string& path, const engine::PrunePlan& plan, Json evidence, const std::string& verified) {
@@ -165,15 +170,22 @@ int Main(int argc, char** argv) {
   CLI::App app("Finds a model's retrieval heads and writes a prune plan for it", "slimfill-calibrate");
   app.add_option("--model", options.model, "GGUF file")->required()->check(CLI::ExistingFile);
   app.add_option("--out", options.out, "the plan file to write")->required();
-  app.add_option("--name", options.name, "of the plan; default: the model's");
+  app.add_option("--name", options.choose.name, "of the plan; default: the model's");
   app.add_option("--lengths", options.lengths, "tokens of the documents")->delimiter(',')->capture_default_str();
   app.add_option("--cases", options.cases, "of each kind and length to learn from")->check(CLI::Range(1, 1000));
   app.add_option("--threshold-cases", options.threshold_cases, "fresh ones for the safety thresholds")
       ->check(CLI::Range(1, 1000));
   app.add_option("--verify-cases", options.verify_cases, "of each kind and length, run end to end; 0: none")
       ->check(CLI::Range(0, 1000));
-  app.add_option("--recall", options.recall, "share of the evidence that the first pruning must keep")
-      ->check(CLI::Range(0.0, 1.0));
+  app.add_option("--recall", options.choose.first_recall, "share of the evidence that the first pruning must keep")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  app.add_option("--second-recall", options.choose.second_recall, "the same for the second")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  app.add_option("--third-ratio", options.choose.third_ratio, "share of the prompt that the last pruning keeps")
+      ->check(CLI::Range(0.001, 1.0))
+      ->capture_default_str();
   app.add_option("--false-alarms", options.false_alarms, "share of good prunings that the safety rules may put off")
       ->check(CLI::Range(0.0, 0.5));
   app.add_option("--threads", options.threads, "0: all cores")->check(CLI::Range(0, 1024));
@@ -188,9 +200,10 @@ int Main(int argc, char** argv) {
   const eval::Corpus corpus = Must(eval::Corpus::Load(eval::Split::kCalibration));
   const std::vector<Observation> observations =
       Observe(*engine, corpus, options, kLearnedKinds, options.cases, /*seed=*/1, "learning");
-  const std::string name = options.name.empty() ? engine->info().model.name : options.name;
-  Choice choice = Must(ChoosePlan(observations, engine->info().model, {.name = name, .target_recall = options.recall}));
-  PrintFindings(choice);
+  if (options.choose.name.empty()) options.choose.name = engine->info().model.name;
+  Choice choice = Must(ChoosePlan(observations, engine->info().model, options.choose));
+  PrintFindings("first pruning", choice.first_layers, options.choose.first_ratios);
+  PrintFindings("second pruning", choice.second_layers, options.choose.second_ratios);
 
   std::vector<std::string> threshold_kinds = kLearnedKinds;
   threshold_kinds.insert(threshold_kinds.end(), kControlKinds.begin(), kControlKinds.end());

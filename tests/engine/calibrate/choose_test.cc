@@ -85,7 +85,7 @@ TEST(ChoosePlanTest, TakesTheEarliestLayerThatHoldsTheTarget) {
   ASSERT_FALSE(plan.stages.empty());
   EXPECT_EQ(plan.stages[0].prune_layer, 4);
   EXPECT_THAT(plan.stages[0].heads, ElementsAre(LayerHead{4, 1}));
-  EXPECT_EQ(plan.stages[0].keep_ratio, .1875);  // the smallest budget holds it
+  EXPECT_EQ(plan.stages[0].keep_ratio, .125);  // the smallest budget holds it
   EXPECT_EQ(plan.stages.back().prune_layer, 18);
   EXPECT_TRUE(engine::CheckPlan(plan, Config()).ok()) << engine::CheckPlan(plan, Config());
   EXPECT_THAT(choice->first_layers, SizeIs(kLayers));
@@ -93,7 +93,7 @@ TEST(ChoosePlanTest, TakesTheEarliestLayerThatHoldsTheTarget) {
 }
 
 TEST(ChoosePlanTest, ALowerTargetPrunesEarlier) {
-  const absl::StatusOr<Choice> choice = ChoosePlan(Questions(), Config(), {.target_recall = .5});
+  const absl::StatusOr<Choice> choice = ChoosePlan(Questions(), Config(), {.first_recall = .5});
   ASSERT_TRUE(choice.ok()) << choice.status();
   EXPECT_EQ(choice->plan.stages[0].prune_layer, 2);
   ASSERT_TRUE(choice->plan.retry.has_value());
@@ -108,7 +108,7 @@ TEST(ChoosePlanTest, SaysWhenNoHeadRetrieves) {
 }
 
 TEST(ChooseThresholdsTest, PartsQuestionsFromControls) {
-  engine::PrunePlan plan = ChoosePlan(Questions(), Config(), {.target_recall = .5})->plan;
+  engine::PrunePlan plan = ChoosePlan(Questions(), Config(), {.first_recall = .5})->plan;
   std::vector<Observation> fresh = Questions();
   for (int i = 0; i < 4; ++i) fresh.push_back(Blind("summary", {}));
   ChooseThresholds(fresh, /*false_alarms=*/0, plan);
