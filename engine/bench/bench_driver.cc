@@ -67,6 +67,7 @@ class Driver {
     return {{"ready", true},
             {"version", absl::StrCat("slimfill ", SLIMFILL_VERSION, ", ", engine_.info().backend, ", plan ",
                                      engine_.info().plan_name)},
+            {"weight_bytes", WeightBytes(config)},
             {"model",
              {{"name", config.name},
               {"layers", config.layers},
@@ -90,6 +91,13 @@ class Driver {
   }
 
  private:
+  // What a decode step reads of the bf16 weights: every matrix of the layers, and the output's.
+  static double WeightBytes(const ModelConfig& config) {
+    const double attention = (2.0 * config.heads + 2.0 * config.kv_heads) * config.head_dim * config.hidden;
+    const double layer = attention + 3.0 * config.hidden * config.ffn;
+    return 2 * (config.layers * layer + 1.0 * config.hidden * config.vocab);
+  }
+
   using Batch = std::vector<std::unique_ptr<Sequence>>;
 
   absl::StatusOr<Json> Prompt(const Json& request) const {
