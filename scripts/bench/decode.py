@@ -26,7 +26,7 @@ def run(arguments) -> dict:
         longest = max(arguments.tokens)
         ours = setting.start_ours(stack, longest)
         peers = setting.start_peers(stack, [name for name in LLAMA if name in arguments.engines], longest)
-        setting.tune(peers, ours.ask("prompt", tokens=TUNE_TOKENS)["tokens"])
+        settings = setting.tune(peers, ours.ask("prompt", tokens=TUNE_TOKENS)["tokens"], arguments.ubatch)
         watch = machine.OthersWatch([ours.pid, *(peer.pid for peer in peers.values())])
         rows, ratios, limits = [], [], []
         for tokens in arguments.tokens:
@@ -43,6 +43,7 @@ def run(arguments) -> dict:
                 ours.ask("close", name=name)
         return {
             "versions": {name: driver.about["version"] for name, driver in {"ours": ours, **peers}.items()},
+            "settings": settings,
             "model": ours.about["model"],
             "peak_gflops": statistics.median(limit["bf16_flops"] for limit in limits) / 1e9,
             "read_gb_per_s": statistics.median(limit["read_bytes_per_second"] for limit in limits) / 1e9,

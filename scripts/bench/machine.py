@@ -45,6 +45,12 @@ def process_seconds(stat: str) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
+def cores_of_others(before: tuple[float, float, float], after: tuple[float, float, float]) -> float:
+    """From two readings of (all busy CPU seconds, our own, seconds since boot). Ticks are coarse: never below 0."""
+    busy, own, elapsed = (b - a for a, b in zip(before, after, strict=True))
+    return max(0.0, (busy - own) / elapsed) if elapsed > 0 else 0.0
+
+
 class OthersWatch:
     """How many cores' worth of time went to others than us and `pids`."""
 
@@ -60,5 +66,4 @@ class OthersWatch:
         return busy_seconds(Path("/proc/stat").read_text()), own, float(Path("/proc/uptime").read_text().split()[0])
 
     def cores_used_by_others(self) -> float:
-        busy, own, now = (after - before for after, before in zip(self._read(), self._start, strict=True))
-        return max(0.0, (busy - own) / now) if now > 0 else 0.0
+        return cores_of_others(self._start, self._read())

@@ -33,11 +33,18 @@ def make_torch_folder(source: pathlib.Path, target: pathlib.Path) -> None:
     import torch
     import transformers
 
-    model = transformers.AutoModelForCausalLM.from_pretrained(
-        source.parent, gguf_file=source.name, dtype=torch.bfloat16
+    # Unpacked: left in the file's blocks, its weights would not be multiplied in bf16.
+    loaded = transformers.AutoModelForCausalLM.from_pretrained(
+        source.parent,
+        gguf_file=source.name,
+        dtype=torch.bfloat16,
+        quantization_config=transformers.GgufConfig(dequantize=True),
     )
     # The file has an output matrix beside the embedding (tests/golden/README.md); saved as tied it would be lost.
-    model.config.tie_word_embeddings = False
+    config = type(loaded.config)(**{**loaded.config.to_dict(), "tie_word_embeddings": False})
+    config.__dict__.pop("quantization_config", None)
+    model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    model.load_state_dict(loaded.state_dict(), strict=True)
     part = target.with_suffix(".part")
     model.save_pretrained(part)
     part.rename(target)

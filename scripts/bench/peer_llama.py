@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """llama.cpp as a driver (lines.py): flash attention on, all threads, KV cache in f16 (its default).
 
-ops: tune {tokens}: tries sizes of its physical batch (n_ubatch, and n_batch with it) and keeps the fastest;
+ops: tune {tokens, sizes}: tries these sizes of its physical batch (n_ubatch, n_batch with it) and keeps the fastest;
      prefill {tokens}: from an empty cache to the last token's logits;
      open {tokens}, decode {steps}: prefills, untimed; then so many greedy steps, timed; decode may be repeated.
 """
@@ -12,8 +12,6 @@ import gguf
 import llama_cpp
 import numpy as np
 from lines import serve, timed
-
-UBATCHES = (128, 256, 512, 1024, 2048)
 
 
 def weight_bytes(model: str) -> int:
@@ -75,12 +73,15 @@ class Llama:
 
     def tune(self, request: dict) -> dict:
         seconds = {}
-        for ubatch in UBATCHES:
+        for ubatch in request["sizes"]:
             self.use(ubatch)
+            if len(request["sizes"]) == 1:
+                break
             self.forward(request["tokens"][:256])
             # CPU time: another process on the machine must not choose.
             seconds[ubatch] = timed(lambda: self.forward(request["tokens"]))["cpu_s"]
-        self.use(min(seconds, key=seconds.get))
+        if seconds:
+            self.use(min(seconds, key=seconds.get))
         return {"n_ubatch": self.ubatch, "cpu_s": seconds}
 
     def prefill(self, request: dict) -> dict:

@@ -13,7 +13,7 @@ OURS = ["ours-dense", "ours-pruned"]
 PEERS = LLAMA + TORCH
 DEFAULT_TOKENS = [2048, 8192]
 WARM_UP_TOKENS = 512
-TUNE_TOKENS = 2048
+TUNE_TOKENS = 1024
 
 
 def run(arguments) -> dict:
@@ -22,7 +22,7 @@ def run(arguments) -> dict:
         ours = setting.start_ours(stack, longest)
         peers = setting.start_peers(stack, [name for name in PEERS if name in arguments.engines], longest)
         drivers = {**{name: ours for name in OURS if name in arguments.engines}, **peers}
-        settings = setting.tune(peers, ours.ask("prompt", tokens=TUNE_TOKENS)["tokens"])
+        settings = setting.tune(peers, ours.ask("prompt", tokens=TUNE_TOKENS)["tokens"], arguments.ubatch)
         watch = machine.OthersWatch([ours.pid, *(peer.pid for peer in peers.values())])
         samples, peaks = measure(ours, drivers, arguments)
         shape = arithmetic.ModelShape.of(ours.about["model"])

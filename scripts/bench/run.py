@@ -25,6 +25,13 @@ def lengths(text: str) -> list[int]:
     return values
 
 
+def batch_sizes(text: str) -> list[int]:
+    values = [int(part) for part in text.split(",")]
+    if not all(32 <= value <= 4096 for value in values):
+        raise argparse.ArgumentTypeError(f"{text}: every batch size must be between 32 and 4096")
+    return values
+
+
 def engines(text: str) -> list[str]:
     names = text.split(",")
     if unknown := [name for name in names if name not in ENGINES]:
@@ -50,6 +57,12 @@ def parse(words: list[str]) -> argparse.Namespace:
         default=ENGINES,
         help=f"of prefill and decode, comma-separated, from {', '.join(ENGINES)} (default all)",
     )
+    parser.add_argument(
+        "--ubatch",
+        type=batch_sizes,
+        default=[256, 512, 1024],
+        help="llama.cpp's batch sizes to choose from, comma-separated; one is not tried but used (default 256,512,1024)",
+    )
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     arguments = parser.parse_args(words)
     arguments.tokens = arguments.tokens or BENCHMARKS[arguments.benchmark].DEFAULT_TOKENS
@@ -65,10 +78,9 @@ def footnote(result: dict) -> str:
     if "read_gb_per_s" in result:
         lines[0] += f"; reads {result['read_gb_per_s']:.0f} GB/s"
     lines += [f"{name}: {version}" for name, version in result["versions"].items()]
-    lines += [
-        f"{name}: n_batch = n_ubatch = {found['n_ubatch']}, the fastest of {', '.join(found['cpu_s'])}"
-        for name, found in result.get("settings", {}).items()
-    ]
+    for name, found in result.get("settings", {}).items():
+        tried = f", the fastest of {', '.join(found['cpu_s'])}" if found["cpu_s"] else ""
+        lines.append(f"{name}: n_batch = n_ubatch = {found['n_ubatch']}{tried}")
     shared = result["cores_used_by_others"]
     if shared > SHARED_CORES:
         lines.append(

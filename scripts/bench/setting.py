@@ -83,12 +83,12 @@ def peer_command(name: str, longest: int) -> list[str | Path]:
     return [python, HERE / "peer_torch.py", "--model", models[name], "--threads", threads]
 
 
-def tune(drivers: dict[str, Driver], tokens: list[int]) -> dict:
-    """Lets llama.cpp choose its batch size on this prompt; what it found, by engine."""
+def tune(drivers: dict[str, Driver], tokens: list[int], sizes: list[int]) -> dict:
+    """Lets llama.cpp choose its batch size of `sizes` on this prompt; what it found, by engine."""
     found = {}
     for name in LLAMA:
         if name in drivers:
             progress(f"tuning {name}")
-            found[name] = drivers[name].ask("tune", tokens=tokens)
+            found[name] = drivers[name].ask("tune", tokens=tokens, sizes=sizes)
             progress(f"    n_batch = n_ubatch = {found[name]['n_ubatch']}")
     return found

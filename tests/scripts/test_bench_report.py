@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-import time
 
 import machine
 import pytest
@@ -46,11 +45,19 @@ def test_process_time_is_found_behind_any_name():
 
 
 def test_own_work_is_not_counted_as_others():
-    watch = machine.OthersWatch([])
-    end = time.process_time() + 0.3
-    while time.process_time() < end:
-        pass
-    assert watch.cores_used_by_others() <= machine.cores() - 0.5
+    assert machine.cores_of_others((100, 10, 5), (120, 25, 15)) == 0.5
+    assert machine.cores_of_others((100, 10, 5), (109.9, 20, 15)) == 0
+    assert machine.cores_of_others((100, 10, 5), (100, 10, 5)) == 0
+
+
+def test_watch_reads_this_machine():
+    assert 0 <= machine.OthersWatch([]).cores_used_by_others()
+
+
+def test_batch_sizes_are_a_list_within_reason():
+    assert run.batch_sizes("256,512") == [256, 512]
+    with pytest.raises(argparse.ArgumentTypeError, match="between 32 and 4096"):
+        run.batch_sizes("16")
 
 
 def test_table_is_markdown_with_numbers_to_the_right():
