@@ -45,6 +45,7 @@ def run(arguments) -> dict:
             ]
         return {
             "versions": {OURS: figures[-1]["backend"], **({TORCH: torch.about["version"]} if torch else {})},
+            "threads": machine.cores(),
             "peak_gflops": statistics.median(peaks[machine.cores()]),
             "cores_used_by_others": watch.cores_used_by_others(),
             "rows": rows,

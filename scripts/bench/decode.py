@@ -24,8 +24,10 @@ TUNE_TOKENS = 512
 def run(arguments) -> dict:
     with ExitStack() as stack:
         longest = max(arguments.tokens)
-        ours = setting.start_ours(stack, longest)
-        peers = setting.start_peers(stack, [name for name in LLAMA if name in arguments.engines], longest)
+        ours = setting.start_ours(stack, longest, arguments.threads)
+        peers = setting.start_peers(
+            stack, [name for name in LLAMA if name in arguments.engines], longest, arguments.threads
+        )
         settings = setting.tune(peers, ours.ask("prompt", tokens=TUNE_TOKENS)["tokens"], arguments.ubatch)
         watch = machine.OthersWatch([ours.pid, *(peer.pid for peer in peers.values())])
         rows, ratios, limits = [], [], []
@@ -45,6 +47,7 @@ def run(arguments) -> dict:
             "versions": {name: driver.about["version"] for name, driver in {"ours": ours, **peers}.items()},
             "settings": settings,
             "model": ours.about["model"],
+            "threads": arguments.threads,
             "peak_gflops": statistics.median(limit["bf16_flops"] for limit in limits) / 1e9,
             "read_gb_per_s": statistics.median(limit["read_bytes_per_second"] for limit in limits) / 1e9,
             "cores_used_by_others": watch.cores_used_by_others(),

@@ -19,19 +19,22 @@ TUNE_TOKENS = 1024
 def run(arguments) -> dict:
     with ExitStack() as stack:
         longest = max(*arguments.tokens, TUNE_TOKENS)
-        ours = setting.start_ours(stack, longest)
-        peers = setting.start_peers(stack, [name for name in PEERS if name in arguments.engines], longest)
+        ours = setting.start_ours(stack, longest, arguments.threads)
+        peers = setting.start_peers(
+            stack, [name for name in PEERS if name in arguments.engines], longest, arguments.threads
+        )
         drivers = {**{name: ours for name in OURS if name in arguments.engines}, **peers}
         settings = setting.tune(peers, ours.ask("prompt", tokens=TUNE_TOKENS)["tokens"], arguments.ubatch)
         watch = machine.OthersWatch([ours.pid, *(peer.pid for peer in peers.values())])
         samples, peaks = measure(ours, drivers, arguments)
         shape = arithmetic.ModelShape.of(ours.about["model"])
         peak = statistics.median(peaks)
-        rows = make_rows(samples, shape, peak)
+        rows = make_rows(samples, shape, peak, arguments.threads)
         return {
             "versions": {name: driver.about["version"] for name, driver in {"ours": ours, **peers}.items()},
             "settings": settings,
             "model": ours.about["model"],
+            "threads": arguments.threads,
             "peak_gflops": peak / 1e9,
             "cores_used_by_others": watch.cores_used_by_others(),
             "rows": rows,
@@ -72,7 +75,7 @@ def measure(ours, drivers: dict, arguments) -> tuple[dict, list[float]]:
     return samples, peaks
 
 
-def make_rows(samples: dict, shape: arithmetic.ModelShape, peak: float) -> list[dict]:
+def make_rows(samples: dict, shape: arithmetic.ModelShape, peak: float, threads: int) -> list[dict]:
     rows = []
     for tokens, by_engine in samples.items():
         for name, measured in by_engine.items():
@@ -85,7 +88,7 @@ def make_rows(samples: dict, shape: arithmetic.ModelShape, peak: float) -> list[
             # A pruned prompt is measured by the work it did, not by the work it saved.
             row["flops"] = measured[-1].get("flops", arithmetic.prefill_flops(shape, tokens))
             row["percent_of_peak"] = arithmetic.percent(row["flops"], row["wall_s"], peak)
-            row["percent_of_peak_cpu"] = arithmetic.percent(row["flops"], row["cpu_s"] / machine.cores(), peak)
+            row["percent_of_peak_cpu"] = arithmetic.percent(row["flops"], row["cpu_s"] / threads, peak)
             if "stage_tokens" in measured[-1]:
                 row["stage_tokens"] = measured[-1]["stage_tokens"]
                 row["fallbacks"] = measured[-1]["fallbacks"]

@@ -58,6 +58,12 @@ def parse(words: list[str]) -> argparse.Namespace:
         help=f"of prefill and decode, comma-separated, from {', '.join(ENGINES)} (default all)",
     )
     parser.add_argument(
+        "--threads",
+        type=positive,
+        default=machine.cores(),
+        help="of prefill and decode, for every engine (default all cores); attention runs with one and with all",
+    )
+    parser.add_argument(
         "--ubatch",
         type=batch_sizes,
         default=[256, 512, 1024],
@@ -72,8 +78,8 @@ def parse(words: list[str]) -> argparse.Namespace:
 def footnote(result: dict) -> str:
     """What the figures depend on, as text below the tables."""
     lines = [
-        f"{result['machine']['cpu']}; {result['machine']['cores']} cores and threads; "
-        f"bf16 peak {result['peak_gflops']:.0f} GFLOP/s, measured in this run on all cores at once"
+        f"{result['machine']['cpu']}; {result['machine']['cores']} cores, {result['threads']} threads; "
+        f"bf16 peak {result['peak_gflops']:.0f} GFLOP/s, measured in this run on as many threads at once"
     ]
     if "read_gb_per_s" in result:
         lines[0] += f"; reads {result['read_gb_per_s']:.0f} GB/s"
@@ -83,8 +89,10 @@ def footnote(result: dict) -> str:
         lines.append(f"{name}: n_batch = n_ubatch = {found['n_ubatch']}{tried}")
     shared = result["cores_used_by_others"]
     if shared > SHARED_CORES:
+        # OpenMP's threads spin at a barrier while another is kept from its core, and that counts as their CPU time.
         lines.append(
-            f"the machine was shared: other processes used {shared:.2f} of its cores; trust CPU times and ratios"
+            f"the machine was shared: other processes used {shared:.2f} of its cores. Wall times are not to be "
+            "trusted, nor CPU times of llama.cpp and PyTorch with more than one thread: they spin while they wait"
         )
     return "\n".join(f"- {line}" for line in lines)
 

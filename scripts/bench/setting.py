@@ -5,7 +5,6 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-import machine
 from driver import Driver
 from make_peer_models import BF16_GGUF, TORCH_FOLDER
 
@@ -33,7 +32,7 @@ def peers_missing() -> str | None:
     return "not installed; scripts/setup_peers.sh installs it"
 
 
-def start_ours(stack: ExitStack, longest: int) -> Driver:
+def start_ours(stack: ExitStack, longest: int, threads: int) -> Driver:
     progress("loading ours")
     driver = Driver(
         "ours",
@@ -44,7 +43,7 @@ def start_ours(stack: ExitStack, longest: int) -> Driver:
             "--document",
             DOCUMENT,
             "--threads",
-            machine.cores(),
+            threads,
             "--context",
             longest + ANSWER_TOKENS,
         ],
@@ -53,7 +52,7 @@ def start_ours(stack: ExitStack, longest: int) -> Driver:
     return driver
 
 
-def start_peers(stack: ExitStack, names: list[str], longest: int) -> dict[str, Driver]:
+def start_peers(stack: ExitStack, names: list[str], longest: int, threads: int) -> dict[str, Driver]:
     """Those that are installed; a line for each that is not."""
     drivers = {}
     for name in names:
@@ -61,13 +60,13 @@ def start_peers(stack: ExitStack, names: list[str], longest: int) -> dict[str, D
             progress(f"skipped {name}: {reason}")
             continue
         progress(f"loading {name}")
-        drivers[name] = Driver(name, peer_command(name, longest))
+        drivers[name] = Driver(name, peer_command(name, longest, threads))
         stack.callback(drivers[name].close)
     return drivers
 
 
-def peer_command(name: str, longest: int) -> list[str | Path]:
-    python, threads = PEERS / "bin/python", machine.cores()
+def peer_command(name: str, longest: int, threads: int) -> list[str | Path]:
+    python = PEERS / "bin/python"
     models = {LLAMA[0]: PEERS / "models" / BF16_GGUF, LLAMA[1]: GGUF, TORCH[0]: PEERS / "models" / TORCH_FOLDER}
     if name in LLAMA:
         return [

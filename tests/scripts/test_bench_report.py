@@ -77,6 +77,7 @@ def test_footnote_says_that_the_machine_was_shared():
     result = {
         "machine": {"cpu": "CPU", "cores": 2},
         "peak_gflops": 460.2,
+        "threads": 2,
         "versions": {"ours": "1"},
         "cores_used_by_others": 0.5,
     }
