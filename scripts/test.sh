@@ -20,5 +20,5 @@ step "C++ tests ($preset)"
 ctest --preset "$preset" --output-on-failure -j "$(nproc)"
 if [ "$preset" = release ]; then
   step "end-to-end and deployment tests"
-  SLIMFILL_BIN_DIR="$root/build/release/bin" "$SLIMFILL_VENV/bin/pytest" -q -p no:cacheprovider tests/integration tests/deploy
+  SLIMFILL_BIN_DIR="$root/build/release/bin" "$SLIMFILL_VENV/bin/pytest" -q -p no:cacheprovider tests/integration tests/deploy tests/scripts
 fi

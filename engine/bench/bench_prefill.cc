@@ -5,11 +5,11 @@
 #include <cstdio>
 #include <fstream>
 #include <iterator>
-#include <numeric>
 
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "engine/bench/bench_prompt.h"
 #include "engine/ops/backend_factory.h"
 #include "engine/pruned_engine.h"
 #include "kvstore/core/local_store.h"
@@ -41,24 +41,10 @@ T Must(absl::StatusOr<T> value) {
   return *std::move(value);
 }
 
-// A chat of about `tokens` tokens: the document with a needle at `depth`, then the question.
-RenderedChat MakePrompt(const Engine& engine, const Options& options, const std::string& document) {
-  std::string text = document;
-  while (static_cast<int64_t>(text.size()) < options.tokens * 6) text += document;
-  const std::vector<TokenId> ids = Must(engine.tokenizer().Encode(text, false));
-  const int64_t body = std::min<int64_t>(options.tokens - 96, ids.size());
-  const int64_t cut = static_cast<int64_t>(options.depth * body);
-  const absl::Span<const TokenId> all(ids);
-  const std::string content = absl::StrCat(
-      engine.tokenizer().Decode(all.first(cut)), "\n\nThe access code of the north gate is 736152.\n\n",
-      engine.tokenizer().Decode(all.subspan(cut, body - cut)), "\n\nWhat is the access code of the north gate?");
-  return Must(engine.chat_template()->Render({{"user", content}}));
-}
-
-Run RunOnce(Engine& engine, const RenderedChat& chat, PruningMode mode, const Options& options) {
+Run RunOnce(Engine& engine, const BenchPrompt& prompt, PruningMode mode, const Options& options) {
   SequenceRequest request;
-  request.prompt = chat.tokens;
-  request.last_user_content = chat.content_ranges.back();
+  request.prompt = prompt.tokens;
+  request.last_user_content = prompt.content;
   request.pruning.mode = mode;
   request.no_store = !options.warm;
   request.sampling.max_tokens = options.max_tokens;
@@ -131,15 +117,14 @@ int Main(int argc, char** argv) {
   std::printf("%s, %s, loaded in %.2f s\n", engine->info().model.name.c_str(), engine->info().backend.c_str(),
               std::chrono::duration<double>(std::chrono::steady_clock::now() - load_begin).count());
 
-  const RenderedChat chat = MakePrompt(*engine, options, document);
-  std::printf("prompt %zu tokens\n", chat.tokens.size());
+  const BenchPrompt prompt = Must(MakeBenchPrompt(*engine, document, options.tokens, options.depth));
   std::vector<Run> dense, pruned;
   for (int i = 0; i < options.repeats; ++i) {
-    dense.push_back(RunOnce(*engine, chat, PruningMode::kOff, options));
-    pruned.push_back(RunOnce(*engine, chat, PruningMode::kAuto, options));
+    dense.push_back(RunOnce(*engine, prompt, PruningMode::kOff, options));
+    pruned.push_back(RunOnce(*engine, prompt, PruningMode::kAuto, options));
   }
-  Print("dense", dense, static_cast<int64_t>(chat.tokens.size()));
-  Print("pruned", pruned, static_cast<int64_t>(chat.tokens.size()));
+  Print("dense", dense, options.tokens);
+  Print("pruned", pruned, options.tokens);
   std::vector<double> ratios;
   for (int i = 0; i < options.repeats; ++i) ratios.push_back(dense[i].seconds / pruned[i].seconds);
   std::printf("TTFT dense / pruned, median of pairs: %.2f\n", Median(ratios));

@@ -1,10 +1,10 @@
 // bench_ops: speed of the CPU backend's ops, as shares of the machine's limits. Every figure is the best of several.
 // Times are CPU time divided by threads, which holds on a busy machine too; the wall time stands beside it.
-#include <time.h>
-
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 #include <functional>
 #include <memory>
 #include <random>
@@ -13,17 +13,14 @@
 
 #include "CLI/CLI.hpp"
 #include "engine/ops/backend_factory.h"
+#include "engine/ops/bench/onednn.h"
 #include "engine/ops/bench/peak.h"
+#include "engine/ops/bench/report.h"
+#include "engine/ops/bench/timing.h"
 #include "engine/tensor/bf16.h"
 
 namespace slimfill::engine {
 namespace {
-
-double Seconds(clockid_t clock) {
-  timespec t;
-  clock_gettime(clock, &t);
-  return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
-}
 
 std::vector<float> RandomValues(int64_t count) {
   static std::mt19937 engine(1);
@@ -34,8 +31,10 @@ std::vector<float> RandomValues(int64_t count) {
 
 class Bench {
  public:
-  Bench(std::unique_ptr<Backend> backend, int threads, double seconds, double peak, double bandwidth)
-      : backend_(std::move(backend)), threads_(threads), seconds_(seconds), peak_(peak), bandwidth_(bandwidth) {}
+  Bench(std::unique_ptr<Backend> backend, TimingOptions timing, MachineLimits limits)
+      : backend_(std::move(backend)), timing_(timing), report_(backend_->description(), timing.threads, limits) {}
+
+  const nlohmann::json& json() const { return report_.json(); }
 
   void Gemm(int64_t k, int64_t n, int64_t rows) {
     memory_.clear();
@@ -44,6 +43,26 @@ class Bench {
     const Time time = Best([&] { backend_->Gemm(x, *weight, nullptr, GemmMode::kStore, out); });
     Report("gemm " + std::to_string(k) + "->" + std::to_string(n) + " M=" + std::to_string(rows), time,
            2.0 * rows * k * n, static_cast<double>(k * n * 2));
+  }
+
+  // Ours and oneDNN's on the same product, taking turns.
+  void OneDnn(int64_t k, int64_t n, int64_t rows, DType out_type) {
+    memory_.clear();
+    const std::vector<float> values = RandomValues(n * k);
+    const auto weight = Pack(values, n, k);
+    const Matrix x = Random(DType::kBF16, rows, k), ours = Random(out_type, rows, n),
+                 theirs = Random(out_type, rows, n);
+    const auto onednn = MakeOneDnnGemm(x, {values.data(), DType::kF32, n, k, k}, theirs, timing_.threads);
+    if (onednn == nullptr) return void(std::printf("oneDNN has no bf16 product for this machine\n"));
+    const std::vector<Time> times =
+        BestOf({[&] { backend_->Gemm(x, *weight, nullptr, GemmMode::kStore, ours); }, [&] { onednn->Run(); }}, timing_);
+    CheckSameProduct(ours, theirs, k);
+    const std::string what = "gemm " + std::to_string(k) + "->" + std::to_string(n) + " M=" + std::to_string(rows) +
+                             (out_type == DType::kF32 ? " f32" : " bf16");
+    const double operations = 2.0 * rows * k * n, bytes = static_cast<double>(k * n * 2);
+    Report(what + ", ours", times[0], operations, bytes, {{"engine", "ours"}});
+    Report(what + ", oneDNN", times[1], operations, bytes, {{"engine", "onednn"}});
+    std::printf("%48s ours is %.2f times as fast\n", "", times[1].cpu / times[0].cpu);
   }
 
   void SwiGlu(int64_t hidden, int64_t ffn, int64_t rows) {
@@ -63,7 +82,7 @@ class Bench {
     for (int64_t i = 0; i < tokens; ++i) positions[i] = static_cast<int32_t>(i);
     const Time time = Best([&] { backend_->Attention(q, positions, shape, layer.kv, out); });
     Report("attention " + Name(shape) + " n=" + std::to_string(tokens), time,
-           2.0 * tokens * (tokens + 1) * shape.q_cols(), 0);
+           2.0 * tokens * (tokens + 1) * shape.q_cols(), 0, {{"shape", Name(shape)}, {"tokens", tokens}});
   }
 
   void Decode(const AttentionShape& shape, int64_t tokens, int64_t batch) {
@@ -131,6 +150,21 @@ class Bench {
     KvLayerView kv;
   };
 
+  // Both round to bf16 before multiplying; they differ in the order of summation and, for bf16, in the last bit.
+  static void CheckSameProduct(const Matrix& ours, const Matrix& theirs, int64_t k) {
+    const auto value = [](const Matrix& matrix, int64_t i) {
+      return matrix.dtype == DType::kF32 ? static_cast<const float*>(matrix.data)[i]
+                                         : Bf16ToFloat(static_cast<const uint16_t*>(matrix.data)[i]);
+    };
+    const float tolerance = 0.02f * std::sqrt(static_cast<float>(k));  // of values of about sqrt(k) / 3
+    for (int64_t i = 0; i < ours.rows * ours.cols; ++i) {
+      if (std::abs(value(ours, i) - value(theirs, i)) <= tolerance) continue;
+      std::fprintf(stderr, "bench_ops: element %lld differs: ours %g, oneDNN %g\n", static_cast<long long>(i),
+                   value(ours, i), value(theirs, i));
+      std::exit(1);
+    }
+  }
+
   static std::string Name(const AttentionShape& shape) {
     return std::to_string(shape.heads) + "/" + std::to_string(shape.kv_heads) + "x" + std::to_string(shape.head_dim);
   }
@@ -155,8 +189,9 @@ class Bench {
     return matrix;
   }
 
-  std::unique_ptr<PackedWeight> Pack(int64_t rows, int64_t cols) {
-    const std::vector<float> values = RandomValues(rows * cols);
+  std::unique_ptr<PackedWeight> Pack(int64_t rows, int64_t cols) { return Pack(RandomValues(rows * cols), rows, cols); }
+
+  std::unique_ptr<PackedWeight> Pack(const std::vector<float>& values, int64_t rows, int64_t cols) {
     const GgufTensor tensor{
         .name = "bench",
         .type = GgmlType::kF32,
@@ -165,87 +200,87 @@ class Bench {
     return *backend_->PackWeight(WeightMatrix({WeightMatrix::Part{&tensor}}));
   }
 
-  struct Time {
-    double cpu = 1e9;  // of all threads, divided by their number
-    double wall = 1e9;
-  };
+  Time Best(const std::function<void()>& op) { return BestOf({op}, timing_)[0]; }
 
-  Time Best(const std::function<void()>& op) {
-    op();
-    Time best;
-    double total = 0;
-    for (int repeat = 0; repeat < 200 && (repeat < 3 || total < seconds_); ++repeat) {
-      const double cpu = Seconds(CLOCK_PROCESS_CPUTIME_ID), wall = Seconds(CLOCK_MONOTONIC);
-      op();
-      best.cpu = std::min(best.cpu, (Seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu) / threads_);
-      best.wall = std::min(best.wall, Seconds(CLOCK_MONOTONIC) - wall);
-      total += Seconds(CLOCK_MONOTONIC) - wall;
-    }
-    return best;
-  }
-
-  // `operations`: arithmetic; `bytes`: read from memory at least. 0: not of interest.
-  void Report(const std::string& what, Time time, double operations, double bytes) {
-    std::printf("%-44s %10.3f ms (wall %10.3f)", what.c_str(), time.cpu * 1e3, time.wall * 1e3);
-    if (operations > 0) {
-      std::printf("  %8.1f GFLOP/s", operations / time.cpu / 1e9);
-      if (peak_ > 0) std::printf(" %5.1f %%", operations / time.cpu / (peak_ * threads_) * 100);
-    }
-    if (bytes > 0) std::printf("  %7.1f GB/s %5.1f %%", bytes / time.cpu / 1e9, bytes / time.cpu / bandwidth_ * 100);
-    std::printf("\n");
-    std::fflush(stdout);
+  void Report(const std::string& what, Time time, double operations, double bytes,
+              nlohmann::json details = nlohmann::json::object()) {
+    report_.Add(what, time, operations, bytes, std::move(details));
   }
 
   std::unique_ptr<Backend> backend_;
-  const int threads_;
-  const double seconds_, peak_, bandwidth_;
+  const TimingOptions timing_;
+  slimfill::engine::Report report_;
   std::vector<std::unique_ptr<Buffer>> memory_;
 };
 
 struct Options {
-  int threads = 1;
-  std::string isa;
-  double seconds = 0.3;
+  TimingOptions timing;
+  std::string isa, json;
+  std::vector<int64_t> tokens = {2048, 8192};
+  std::vector<std::string> shapes = {"qwen", "llama"};
   std::vector<std::string> parts = {"gemm", "attention", "decode", "scores", "rows"};
 };
 
-void Run(const Options& options) {
-  auto backend = MakeBackend("cpu", {.threads = options.threads, .cpu_isa = options.isa});
-  if (!backend.ok()) {
-    std::fprintf(stderr, "bench_ops: %s\n", std::string(backend.status().message()).c_str());
-    std::exit(1);
-  }
-  const double peak = MeasureBf16Peak(), bandwidth = MeasureReadBandwidth();
-  std::printf("%s; one core: bf16 %.1f GFLOP/s, reads %.1f GB/s\n", (*backend)->description().c_str(), peak / 1e9,
-              bandwidth / 1e9);
-  Bench bench(std::move(*backend), options.threads, options.seconds, peak, bandwidth);
-  const auto wanted = [&](const char* part) {
-    return std::find(options.parts.begin(), options.parts.end(), part) != options.parts.end();
-  };
+bool Contains(const std::vector<std::string>& names, const char* name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+void RunParts(const Options& options, Bench& bench) {
   constexpr AttentionShape kQwen{14, 2, 64}, kLlama{32, 8, 128};
-  if (wanted("gemm")) {
-    for (const auto& [k, n] :
-         std::vector<std::pair<int64_t, int64_t>>{{896, 1152}, {896, 896}, {896, 9728}, {4864, 896}}) {
+  // Of Qwen2.5-0.5B: qkv, attention output, gate and up, down.
+  const std::vector<std::pair<int64_t, int64_t>> gemms = {{896, 1152}, {896, 896}, {896, 9728}, {4864, 896}};
+  if (Contains(options.parts, "gemm")) {
+    for (const auto& [k, n] : gemms) {
       for (int64_t rows : {1, 8, 64, 512, 2048}) bench.Gemm(k, n, rows);
     }
     bench.Gemm(896, 151936, 1);
     for (int64_t rows : {1, 8, 64, 512, 2048}) bench.SwiGlu(896, 4864, rows);
   }
-  if (wanted("attention")) {
-    for (const AttentionShape& shape : {kQwen, kLlama}) {
-      for (int64_t tokens : {2048, 8192}) bench.Attention(shape, tokens);
+  if (Contains(options.parts, "onednn")) {
+    std::printf("oneDNN %s, weights packed with tag::any\n", OneDnnVersion().c_str());
+    for (DType out : {DType::kF32, DType::kBF16}) {
+      for (const auto& [k, n] : gemms) {
+        for (int64_t rows : {1, 64, 512, 2048}) bench.OneDnn(k, n, rows, out);
+      }
     }
   }
-  if (wanted("decode")) {
+  if (Contains(options.parts, "attention")) {
+    for (int64_t tokens : options.tokens) {
+      if (Contains(options.shapes, "qwen")) bench.Attention(kQwen, tokens);
+      if (Contains(options.shapes, "llama")) bench.Attention(kLlama, tokens);
+    }
+  }
+  if (Contains(options.parts, "decode")) {
     for (int64_t tokens : {1024, 8192, 32768}) bench.Decode(kQwen, tokens, 1);
     bench.Decode(kQwen, 8192, 8);
     bench.Decode(kLlama, 8192, 1);
   }
-  if (wanted("scores")) {
+  if (Contains(options.parts, "scores")) {
     bench.Mass(kQwen, 32768, 64, 1);
     bench.Mass(kQwen, 32768, 32, 14);
   }
-  if (wanted("rows")) bench.RowOps(2048, kQwen, 896);
+  if (Contains(options.parts, "rows")) bench.RowOps(2048, kQwen, 896);
+}
+
+int Run(const Options& options) {
+  if (Contains(options.parts, "onednn") && OneDnnVersion().empty()) {
+    std::fprintf(stderr, "bench_ops: built without oneDNN: install libdnnl-dev and configure again\n");
+    return 1;
+  }
+  auto backend = MakeBackend("cpu", {.threads = options.timing.threads, .cpu_isa = options.isa});
+  if (!backend.ok()) {
+    std::fprintf(stderr, "bench_ops: %s\n", std::string(backend.status().message()).c_str());
+    return 1;
+  }
+  const int threads = options.timing.threads;
+  Bench bench(std::move(*backend), options.timing, {MeasureBf16Peak(threads), MeasureReadBandwidth(threads)});
+  RunParts(options, bench);
+  if (options.json.empty()) return 0;
+  std::ofstream file(options.json);
+  file << bench.json().dump(1) << "\n";
+  if (file.good()) return 0;
+  std::fprintf(stderr, "bench_ops: cannot write %s\n", options.json.c_str());
+  return 1;
 }
 
 }  // namespace
@@ -254,10 +289,15 @@ void Run(const Options& options) {
 int main(int argc, char** argv) {
   slimfill::engine::Options options;
   CLI::App app{"Speed of the CPU backend's ops"};
-  app.add_option("--threads", options.threads, "threads of the pool")->check(CLI::Range(1, 1024));
+  app.add_option("--threads", options.timing.threads, "threads of the pool")->check(CLI::Range(1, 1024));
   app.add_option("--isa", options.isa, "instruction-set level; the best by default");
-  app.add_option("--seconds", options.seconds, "time for each figure");
-  app.add_option("parts", options.parts, "gemm, attention, decode, scores, rows; all by default");
+  app.add_option("--seconds", options.timing.seconds, "time for each figure");
+  app.add_option("--repeats", options.timing.repeats, "runs of each at least, after one to warm up");
+  app.add_option("--tokens", options.tokens, "prompt lengths of attention")->delimiter(',');
+  app.add_option("--shapes", options.shapes, "of attention: qwen (14/2x64), llama (32/8x128)")->delimiter(',');
+  app.add_option("--json", options.json, "file to write the figures to");
+  app.add_option("parts", options.parts, "gemm, attention, decode, scores, rows; all of these by default; onednn")
+      ->check(CLI::IsMember({"gemm", "attention", "decode", "scores", "rows", "onednn"}));
   CLI11_PARSE(app, argc, argv);
-  slimfill::engine::Run(options);
+  return slimfill::engine::Run(options);
 }

@@ -3,7 +3,12 @@
 #include <time.h>
 
 #include <algorithm>
+#include <barrier>
 #include <cstdint>
+#include <functional>
+#include <numeric>
+#include <thread>
+#include <vector>
 
 #include "engine/ops/host_buffer.h"
 
@@ -44,39 +49,61 @@ __attribute__((target("avx512f,avx512bf16"))) void DotProducts(int64_t rounds) {
         "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
 }
 
-}  // namespace
-
-double MeasureBf16Peak() {
-  __builtin_cpu_init();
-  if (!__builtin_cpu_supports("avx512bf16")) return 0;
-  constexpr int64_t kRounds = 2'000'000;
-  double best = 1e9;
-  for (int repeat = 0; repeat < 5; ++repeat) {
-    const double start = ThreadSeconds();
-    DotProducts(kRounds);
-    best = std::min(best, ThreadSeconds() - start);
+// The sum over threads of what each measures by `rate(thread)`; all begin together.
+double SumOverThreads(int threads, const std::function<double(int thread)>& rate) {
+  std::barrier start(threads);
+  std::vector<double> rates(threads);
+  std::vector<std::thread> running;
+  for (int i = 0; i < threads; ++i) {
+    running.emplace_back([&, i] {
+      start.arrive_and_wait();
+      rates[i] = rate(i);
+    });
   }
-  return kRounds * 16 * 64 / best;  // 16 instructions of 16 lanes x 2 products x 2 operations
+  for (std::thread& thread : running) thread.join();
+  return std::accumulate(rates.begin(), rates.end(), 0.0);
 }
 
-double MeasureReadBandwidth() {
-  constexpr size_t kWords = size_t{256} << 17;                        // 256 MiB
-  const auto memory = AllocateHostBuffer(kWords * sizeof(uint64_t));  // in huge pages, as weights are
-  if (!memory.ok()) return 0;
-  auto* const words = static_cast<uint64_t*>((*memory)->data());
-  std::fill_n(words, kWords, 1);
-  double best = 1e9;
+double ReadSeconds(const uint64_t* words, size_t count) {
   uint64_t sums[8] = {};
-  for (int repeat = 0; repeat < 7; ++repeat) {
-    const double start = ThreadSeconds();
-    for (size_t i = 0; i < kWords; i += 8) {
-      __builtin_prefetch(words + i + kPrefetchWords);
-      for (int j = 0; j < 8; ++j) sums[j] += words[i + j];
-    }
-    asm volatile("" : : "m"(sums) : "memory");
-    best = std::min(best, ThreadSeconds() - start);
+  const double start = ThreadSeconds();
+  for (size_t i = 0; i < count; i += 8) {
+    __builtin_prefetch(words + i + kPrefetchWords);
+    for (int j = 0; j < 8; ++j) sums[j] += words[i + j];
   }
-  return kWords * sizeof(uint64_t) / best;
+  asm volatile("" : : "m"(sums) : "memory");
+  return ThreadSeconds() - start;
+}
+
+}  // namespace
+
+double MeasureBf16Peak(int threads) {
+  __builtin_cpu_init();
+  if (!__builtin_cpu_supports("avx512bf16")) return 0;
+  return SumOverThreads(threads, [](int) {
+    constexpr int64_t kRounds = 2'000'000;
+    double best = 1e9;
+    for (int repeat = 0; repeat < 5; ++repeat) {
+      const double start = ThreadSeconds();
+      DotProducts(kRounds);
+      best = std::min(best, ThreadSeconds() - start);
+    }
+    return kRounds * 16 * 64 / best;  // 16 instructions of 16 lanes x 2 products x 2 operations
+  });
+}
+
+double MeasureReadBandwidth(int threads) {
+  // Each thread reads its own part, well past the caches.
+  const size_t words = std::max<size_t>((size_t{256} << 20) / threads, size_t{64} << 20) / sizeof(uint64_t) / 8 * 8;
+  const auto memory = AllocateHostBuffer(threads * words * sizeof(uint64_t));  // in huge pages, as weights are
+  if (!memory.ok()) return 0;
+  auto* const all = static_cast<uint64_t*>((*memory)->data());
+  std::fill_n(all, threads * words, 1);
+  return SumOverThreads(threads, [&](int thread) {
+    double best = 1e9;
+    for (int repeat = 0; repeat < 7; ++repeat) best = std::min(best, ReadSeconds(all + thread * words, words));
+    return words * sizeof(uint64_t) / best;
+  });
 }
 
 }  // namespace slimfill::engine

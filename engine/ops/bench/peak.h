@@ -3,10 +3,13 @@
 
 namespace slimfill::engine {
 
-// Operations per second of one core's bf16 dot products from registers; 0 where the machine has none.
-double MeasureBf16Peak();
+// Both measure on `threads` threads at once, since cores share power and memory, and add up what each reaches by its
+// own CPU time: another process on the machine does not count against them.
 
-// Bytes per second that one thread reads from memory.
-double MeasureReadBandwidth();
+// Operations per second of bf16 dot products from registers; 0 where the machine has none.
+double MeasureBf16Peak(int threads);
+
+// Bytes per second read from memory.
+double MeasureReadBandwidth(int threads);
 
 }  // namespace slimfill::engine
