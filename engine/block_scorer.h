@@ -6,13 +6,13 @@
 #include <vector>
 
 #include "absl/types/span.h"
-#include "engine/engine.h"
 #include "engine/kv/layer_kv.h"
 #include "engine/model/forward.h"
 #include "engine/model/model.h"
 #include "engine/ops/backend.h"
 #include "engine/prune/plan.h"
 #include "engine/prune/policy.h"
+#include "engine/study_engine.h"
 
 namespace slimfill::engine {
 

@@ -39,11 +39,11 @@ absl::StatusOr<std::unique_ptr<PrunePlan>> LoadPlan(const std::string& choice, c
   return std::make_unique<PrunePlan>(*std::move(plan));
 }
 
-class PrunedEngine final : public Engine {
+class PrunedEngine final : public StudyEngine {
  public:
-  static absl::StatusOr<std::unique_ptr<Engine>> Make(const PrunedEngineOptions& options,
-                                                      std::unique_ptr<Backend> backend, kvstore::KvStore& store,
-                                                      Metrics& metrics);
+  static absl::StatusOr<std::unique_ptr<StudyEngine>> Make(const PrunedEngineOptions& options,
+                                                           std::unique_ptr<Backend> backend, kvstore::KvStore& store,
+                                                           Metrics& metrics);
 
   const EngineInfo& info() const override { return info_; }
   const Tokenizer& tokenizer() const override { return *tokenizer_; }
@@ -85,9 +85,9 @@ class PrunedEngine final : public Engine {
   std::vector<float> logits_;
 };
 
-absl::StatusOr<std::unique_ptr<Engine>> PrunedEngine::Make(const PrunedEngineOptions& options,
-                                                           std::unique_ptr<Backend> backend, kvstore::KvStore& store,
-                                                           Metrics& metrics) {
+absl::StatusOr<std::unique_ptr<StudyEngine>> PrunedEngine::Make(const PrunedEngineOptions& options,
+                                                                std::unique_ptr<Backend> backend,
+                                                                kvstore::KvStore& store, Metrics& metrics) {
   if (options.chunk_tokens < kBlockTokens || options.chunk_tokens % kBlockTokens != 0 ||
       options.chunk_tokens > (1 << 16)) {
     return absl::InvalidArgumentError(
@@ -315,9 +315,9 @@ std::vector<absl::StatusOr<TokenEvent>> PrunedEngine::DecodeStep(absl::Span<Sequ
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Engine>> MakePrunedEngine(const PrunedEngineOptions& options,
-                                                         std::unique_ptr<Backend> backend, kvstore::KvStore& store,
-                                                         Metrics& metrics) {
+absl::StatusOr<std::unique_ptr<StudyEngine>> MakePrunedEngine(const PrunedEngineOptions& options,
+                                                              std::unique_ptr<Backend> backend, kvstore::KvStore& store,
+                                                              Metrics& metrics) {
   return PrunedEngine::Make(options, std::move(backend), store, metrics);
 }
 

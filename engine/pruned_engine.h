@@ -9,8 +9,8 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/metrics.h"
-#include "engine/engine.h"
 #include "engine/ops/backend.h"
+#include "engine/study_engine.h"
 #include "kvstore/api/kv_store.h"
 
 namespace slimfill::engine {
@@ -30,8 +30,8 @@ struct PrunedEngineOptions {
 
 // Borrows `store` and `metrics`, which must outlive the engine. INVALID_ARGUMENT or NOT_FOUND with the remedy for a bad
 // model, plan or option; RESOURCE_EXHAUSTED without memory.
-absl::StatusOr<std::unique_ptr<Engine>> MakePrunedEngine(const PrunedEngineOptions& options,
-                                                         std::unique_ptr<Backend> backend, kvstore::KvStore& store,
-                                                         Metrics& metrics);
+absl::StatusOr<std::unique_ptr<StudyEngine>> MakePrunedEngine(const PrunedEngineOptions& options,
+                                                              std::unique_ptr<Backend> backend, kvstore::KvStore& store,
+                                                              Metrics& metrics);
 
 }  // namespace slimfill::engine

@@ -69,7 +69,7 @@ class Progress {
   const std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 };
 
-std::vector<Observation> Observe(engine::Engine& engine, const eval::Corpus& corpus, const Options& options,
+std::vector<Observation> Observe(engine::StudyEngine& engine, const eval::Corpus& corpus, const Options& options,
                                  const std::vector<std::string>& kinds, int cases, uint64_t seed, const char* what) {
   const int layers = static_cast<int>(kProbedDepth * engine.info().model.layers);
   Progress progress(what, options.lengths.size() * cases * kinds.size());
@@ -93,7 +93,8 @@ std::vector<Observation> Observe(engine::Engine& engine, const eval::Corpus& cor
   return observations;
 }
 
-std::vector<eval::CaseResult> Verify(engine::Engine& engine, const engine::PrunePlan& plan, const Options& options) {
+std::vector<eval::CaseResult> Verify(engine::StudyEngine& engine, const engine::PrunePlan& plan,
+                                     const Options& options) {
   const eval::Corpus corpus = Must(eval::Corpus::Load(eval::Split::kHeldOut));
   const eval::Arm dense = Must(eval::MakeArm("dense", engine.info()));
   eval::Arm pruned{.name = "plan", .plan = std::make_shared<const engine::PrunePlan>(plan)};
@@ -195,7 +196,7 @@ int Main(int argc, char** argv) {
   Metrics metrics;
   const std::unique_ptr<kvstore::LocalKvStore> store =
       Must(kvstore::LocalKvStore::Create({.memory_bytes = uint64_t{2} << 30}, clock, &metrics));
-  const std::unique_ptr<engine::Engine> engine = Must(engine::MakePrunedEngine(
+  const std::unique_ptr<engine::StudyEngine> engine = Must(engine::MakePrunedEngine(
       {.model_path = options.model}, Must(engine::MakeBackend("cpu", {.threads = options.threads})), *store, metrics));
   const eval::Corpus corpus = Must(eval::Corpus::Load(eval::Split::kCalibration));
   const std::vector<Observation> observations =

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "engine/engine.h"
 #include "engine/prune/plan.h"
+#include "engine/study_engine.h"
 
 namespace slimfill::calibrate {
 

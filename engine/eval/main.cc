@@ -151,14 +151,14 @@ class Results {
   std::vector<CaseResult> cases_;
 };
 
-std::unique_ptr<engine::Engine> LoadEngine(const Options& options, kvstore::KvStore& store, Metrics& metrics) {
+std::unique_ptr<engine::StudyEngine> LoadEngine(const Options& options, kvstore::KvStore& store, Metrics& metrics) {
   engine::PrunedEngineOptions engine_options;
   engine_options.model_path = options.model;
   auto backend = Must(engine::MakeBackend("cpu", {.threads = options.threads}));
   return Must(engine::MakePrunedEngine(engine_options, std::move(backend), store, metrics));
 }
 
-void RunAll(const Options& options, engine::Engine& engine, const std::vector<Arm>& arms, Results& results) {
+void RunAll(const Options& options, engine::StudyEngine& engine, const std::vector<Arm>& arms, Results& results) {
   const Corpus corpus = Must(Corpus::Load(options.split == "calibration" ? Split::kCalibration : Split::kHeldOut));
   const RunOptions run_options{.max_tokens = options.max_tokens, .reuse = !options.cold};
   const std::vector<CaseSpec> specs = Specs(options);
@@ -217,7 +217,7 @@ int Main(int argc, char** argv) {
     Metrics metrics;
     const std::unique_ptr<kvstore::LocalKvStore> store =
         Must(kvstore::LocalKvStore::Create({.memory_bytes = uint64_t{2} << 30}, clock, &metrics));
-    const std::unique_ptr<engine::Engine> engine = LoadEngine(options, *store, metrics);
+    const std::unique_ptr<engine::StudyEngine> engine = LoadEngine(options, *store, metrics);
     std::vector<Arm> arms;
     for (const std::string& name : options.arms) arms.push_back(Must(MakeArm(name, engine->info())));
     RunAll(options, *engine, arms, results);

@@ -43,7 +43,8 @@ std::vector<double> Recall(const std::vector<engine::PruneTraceStage>& trace, co
   return recall;
 }
 
-absl::StatusOr<std::string> Generate(engine::Engine& engine, engine::Sequence& sequence, engine::TokenEvent event) {
+absl::StatusOr<std::string> Generate(engine::StudyEngine& engine, engine::Sequence& sequence,
+                                     engine::TokenEvent event) {
   std::string output = event.text;
   engine::Sequence* batch[] = {&sequence};
   while (event.finish == engine::FinishReason::kNone) {
@@ -54,7 +55,7 @@ absl::StatusOr<std::string> Generate(engine::Engine& engine, engine::Sequence& s
 }
 
 // Mean negative log-likelihood of `answer` at the prompt's end.
-absl::StatusOr<double> AnswerNll(engine::Engine& engine, engine::Sequence& sequence,
+absl::StatusOr<double> AnswerNll(engine::StudyEngine& engine, engine::Sequence& sequence,
                                  const std::vector<TokenId>& answer) {
   engine::SamplingParams sampling;
   sampling.max_tokens = static_cast<int32_t>(answer.size());
@@ -73,7 +74,7 @@ absl::StatusOr<double> AnswerNll(engine::Engine& engine, engine::Sequence& seque
 
 }  // namespace
 
-absl::StatusOr<RunResult> Run(engine::Engine& engine, const EvalCase& test_case, const Arm& arm,
+absl::StatusOr<RunResult> Run(engine::StudyEngine& engine, const EvalCase& test_case, const Arm& arm,
                               const RunOptions& options) {
   SLIMFILL_ASSIGN_OR_RETURN(const CasePrompt prompt, RenderCase(engine, test_case));
   SLIMFILL_ASSIGN_OR_RETURN(const std::vector<TokenId> answer, engine.tokenizer().Encode(test_case.answer, false));

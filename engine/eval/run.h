@@ -5,9 +5,9 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "engine/engine.h"
 #include "engine/eval/arm.h"
 #include "engine/eval/task.h"
+#include "engine/study_engine.h"
 
 namespace slimfill::eval {
 
@@ -33,7 +33,7 @@ struct RunResult {
 };
 
 // `engine` is used by this thread alone while it runs.
-absl::StatusOr<RunResult> Run(engine::Engine& engine, const EvalCase& test_case, const Arm& arm,
+absl::StatusOr<RunResult> Run(engine::StudyEngine& engine, const EvalCase& test_case, const Arm& arm,
                               const RunOptions& options);
 
 }  // namespace slimfill::eval

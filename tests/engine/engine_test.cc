@@ -76,8 +76,8 @@ class EngineTest : public ::testing::Test {
     store_ = *std::move(store);
   }
 
-  std::unique_ptr<Engine> MakeEngine(const std::string& plan, int64_t chunk_tokens = 256,
-                                     kvstore::KvStore* store = nullptr, int64_t kv_pages_bytes = 64 << 20) {
+  std::unique_ptr<StudyEngine> MakeEngine(const std::string& plan, int64_t chunk_tokens = 256,
+                                          kvstore::KvStore* store = nullptr, int64_t kv_pages_bytes = 64 << 20) {
     PrunedEngineOptions options;
     options.model_path = testing::WriteTemporaryFile("tiny.gguf", testing::MakeTinyModelGguf(options_));
     options.plan = plan;
@@ -218,7 +218,7 @@ TEST_F(EngineTest, BudgetOfTheWholePromptEqualsDenseBitForBit) {
   SequenceRequest everything = Request(Prompt(700), PruningMode::kCustom);
   everything.pruning.keep_ratio = {1};
   for (const char* plan : {kHeadsPlan, kPaperPlan, kAttentionPlan}) {
-    const std::unique_ptr<Engine> engine = MakeEngine(plan);
+    const std::unique_ptr<StudyEngine> engine = MakeEngine(plan);
     const Answer dense = Run(*engine, Request(Prompt(700), PruningMode::kOff));
     const Answer kept = Run(*engine, everything);
     EXPECT_EQ(dense, kept);
@@ -237,7 +237,7 @@ TEST_F(EngineTest, ChunkSizeDoesNotChangeTheAnswer) {
 }
 
 TEST_F(EngineTest, BatchCompositionDoesNotChangeTheAnswer) {
-  const std::unique_ptr<Engine> engine = MakeEngine(kHeadsPlan);
+  const std::unique_ptr<StudyEngine> engine = MakeEngine(kHeadsPlan);
   std::vector<Answer> alone, together(3);
   std::vector<std::unique_ptr<Sequence>> sequences;
   std::vector<Sequence*> batch;
@@ -263,7 +263,7 @@ TEST_F(EngineTest, WarmPrefixEqualsCold) {
   for (const char* plan : {kHeadsPlan, kPaperPlan, kAttentionPlan}) {
     for (const PruningMode mode : {PruningMode::kAuto, PruningMode::kOff}) {
       store_ = *kvstore::LocalKvStore::Create({}, clock_, nullptr);
-      const std::unique_ptr<Engine> engine = MakeEngine(plan);
+      const std::unique_ptr<StudyEngine> engine = MakeEngine(plan);
       std::vector<TokenId> first = document, second = document;
       for (const TokenId token : Prompt(40, 11)) first.push_back(token);
       for (const TokenId token : Prompt(100, 12)) second.push_back(token);
@@ -285,7 +285,7 @@ TEST_F(EngineTest, WarmPrefixEqualsCold) {
 }
 
 TEST_F(EngineTest, TenantsDoNotShareAPrefix) {
-  const std::unique_ptr<Engine> engine = MakeEngine(kHeadsPlan);
+  const std::unique_ptr<StudyEngine> engine = MakeEngine(kHeadsPlan);
   SequenceRequest request = Request(Prompt(1000));
   request.tenant_salt = "a";
   Run(*engine, request);
@@ -312,7 +312,7 @@ TEST_F(EngineTest, DecodeBringsBlocksBackAtPruneLayers) {
 }
 
 TEST_F(EngineTest, ARequestMayBringItsOwnPlan) {
-  const std::unique_ptr<Engine> engine = MakeEngine(kHeadsPlan);
+  const std::unique_ptr<StudyEngine> engine = MakeEngine(kHeadsPlan);
   const Answer own = Run(*MakeEngine(kAttentionPlan), Request(Prompt(1000)));
   SequenceRequest request = Request(Prompt(1000));
   request.pruning.plan = std::make_shared<PrunePlan>(*ParsePlan(kAttentionPlan, engine->info().model));
@@ -329,7 +329,7 @@ TEST_F(EngineTest, ARequestMayBringItsOwnPlan) {
 
 TEST_F(EngineTest, ARestartedSequenceAnswersAgain) {
   for (const char* plan : {kHeadsPlan, kAttentionPlan}) {
-    const std::unique_ptr<Engine> engine = MakeEngine(plan);
+    const std::unique_ptr<StudyEngine> engine = MakeEngine(plan);
     const std::unique_ptr<Sequence> sequence = *engine->Start(Request(Prompt(700)));
     PrefillStep step;
     while (!step.done) step = *engine->PrefillChunk(*sequence);
@@ -354,7 +354,7 @@ TEST_F(EngineTest, ARestartedSequenceAnswersAgain) {
 }
 
 TEST_F(EngineTest, ScoresOfAllHeadsAreThoseThatPruningSees) {
-  const std::unique_ptr<Engine> engine = MakeEngine(kHeadsPlan);
+  const std::unique_ptr<StudyEngine> engine = MakeEngine(kHeadsPlan);
   const PruneTraceStage pruned = Run(*engine, Request(Prompt(1000))).report.trace[0];  // by head (1, 2) alone
   const absl::StatusOr<AllHeadScores> all = engine->ScoreHeads(Request(Prompt(1000)), 3);
   ASSERT_TRUE(all.ok()) << all.status();
@@ -371,7 +371,7 @@ TEST_F(EngineTest, ScoresOfAllHeadsAreThoseThatPruningSees) {
 }
 
 TEST_F(EngineTest, KeepsTheBlocksAnOracleNames) {
-  const std::unique_ptr<Engine> engine = MakeEngine(kHeadsPlan);
+  const std::unique_ptr<StudyEngine> engine = MakeEngine(kHeadsPlan);
   SequenceRequest request = Request(Prompt(1000));
   request.pruning.plan = std::make_shared<PrunePlan>(*ParsePlan(
       R"({"name": "oracle", "local_blocks": [{"up_to_tokens": 0, "blocks": 2}],
@@ -396,7 +396,7 @@ TEST_F(EngineTest, SwapsThatCannotBeServedLeaveTheActiveSet) {
 TEST_F(EngineTest, RunsDenseWhenNothingInParticularIsLookedUp) {
   std::string plan = kHeadsPlan;
   plan.back() = ',';
-  const std::unique_ptr<Engine> engine = MakeEngine(plan + "\"max_entropy\": 0}");
+  const std::unique_ptr<StudyEngine> engine = MakeEngine(plan + "\"max_entropy\": 0}");
   const Answer answer = Run(*engine, Request(Prompt(1000)));
   EXPECT_THAT(answer.report.fallbacks, ElementsAre("entropy"));
   EXPECT_FALSE(answer.report.pruned);
@@ -439,7 +439,7 @@ TEST_F(EngineTest, AQuestionBeforeItsDocumentIsKept) {
 }
 
 TEST_F(EngineTest, EverySequenceGivesItsPagesBack) {
-  const std::unique_ptr<Engine> engine = MakeEngine(kHeadsPlan);
+  const std::unique_ptr<StudyEngine> engine = MakeEngine(kHeadsPlan);
   Run(*engine, Request(Prompt(700)));
   EXPECT_EQ(engine->pages_used(), 0);
   auto sequence = engine->Start(Request(Prompt(700)));
@@ -452,7 +452,7 @@ TEST_F(EngineTest, EverySequenceGivesItsPagesBack) {
 
 TEST_F(EngineTest, RefusesToStartWhenPagesAreShort) {
   // A page is 2 * 2 * 64 * 16 floats, 16 KiB; 6 layers: 10 blocks take 960 KiB.
-  const std::unique_ptr<Engine> engine = MakeEngine("off", 256, nullptr, 1 << 20);
+  const std::unique_ptr<StudyEngine> engine = MakeEngine("off", 256, nullptr, 1 << 20);
   auto first = engine->Start(Request(Prompt(600)));
   ASSERT_TRUE(first.ok()) << first.status();
   const auto second = engine->Start(Request(Prompt(600)));
@@ -469,7 +469,7 @@ TEST_F(EngineTest, EndsWhenTheContextIsFull) {
 }
 
 TEST_F(EngineTest, SaysWhatIsWrongWithARequest) {
-  const std::unique_ptr<Engine> engine = MakeEngine(kHeadsPlan);
+  const std::unique_ptr<StudyEngine> engine = MakeEngine(kHeadsPlan);
   const auto expect_refused = [&](const SequenceRequest& request, const char* text) {
     const absl::Status status = engine->Validate(request);
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);

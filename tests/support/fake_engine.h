@@ -149,12 +149,6 @@ class FakeEngine final : public engine::Engine {
     return result;
   }
 
-  absl::StatusOr<engine::AllHeadScores> ScoreHeads(engine::SequenceRequest, int) override {
-    return absl::UnimplementedError("the scheduler never calibrates");
-  }
-  absl::Status Restart(engine::Sequence&, const engine::SamplingParams&) override {
-    return absl::UnimplementedError("the scheduler never restarts a sequence");
-  }
   std::vector<absl::StatusOr<engine::TokenEvent>> DecodeStep(absl::Span<engine::Sequence* const> sequences) override {
     SLIMFILL_CHECK(!sequences.empty());
     const absl::Time begin = clock_.Now();
