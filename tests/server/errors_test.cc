@@ -78,7 +78,11 @@ TEST(Errors, PromptBeyondTheContextNamesBothLengthsAndTheFlag) {
 TEST(Errors, FarTooLongPromptsAreNotTokenisedToTheEnd) {
   TestServer server({.engine = {.max_context = 100}});
   v1::GenerateOnceRequest chat;  // short contents, but each message has tokens around it
-  for (int i = 0; i < 100; ++i) chat.mutable_chat()->add_messages()->set_role("user");
+  for (int i = 0; i < 100; ++i) {
+    v1::ChatMessage& message = *chat.mutable_chat()->add_messages();
+    message.set_role("user");
+    message.set_content("x");
+  }
   EXPECT_THAT(Call(server, chat).status.error_message(), HasSubstr("prompt has more than 400 tokens"));
   EXPECT_THAT(Call(server, Text(std::string(1'000'000, 'x'))).status.error_message(),
               HasSubstr("prompt has 1000000 bytes"));
