@@ -9,6 +9,7 @@
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/must.h"
 #include "engine/bench/bench_prompt.h"
 #include "engine/ops/backend_factory.h"
 #include "engine/pruned_engine.h"
@@ -31,15 +32,6 @@ struct Run {
   std::string answer;
   PrefillReport report;
 };
-
-template <typename T>
-T Must(absl::StatusOr<T> value) {
-  if (!value.ok()) {
-    std::fprintf(stderr, "error: %s\n", std::string(value.status().message()).c_str());
-    std::exit(1);
-  }
-  return *std::move(value);
-}
 
 Run RunOnce(Engine& engine, const BenchPrompt& prompt, PruningMode mode, const Options& options) {
   SequenceRequest request;

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "base/must.h"
 #include "engine/calibrate/choose.h"
 #include "engine/eval/arm.h"
 #include "engine/eval/generate.h"
@@ -40,15 +41,6 @@ struct Options {
   ChooseOptions choose;
   double false_alarms = 0.05;
 };
-
-template <typename T>
-T Must(absl::StatusOr<T> value) {
-  if (!value.ok()) {
-    std::fprintf(stderr, "slimfill-calibrate: %s\n", std::string(value.status().message()).c_str());
-    std::exit(1);
-  }
-  return *std::move(value);
-}
 
 // "learning 12/36, 2 min left" on one line.
 class Progress {

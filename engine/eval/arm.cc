@@ -16,23 +16,20 @@ namespace {
 using engine::PrunePlan;
 using engine::ScoreKind;
 
-// The built-in plan's layers and budgets with another score: the same cost.
-PrunePlan WithScore(PrunePlan plan, ScoreKind score) {
-  for (engine::PlanStage& stage : plan.stages) {
-    stage.score = score;
-    stage.heads.clear();
-  }
+PrunePlan WithoutSafety(PrunePlan plan) {
   plan.retry.reset();
   plan.min_peak = 0;
   plan.max_entropy = 1;
   return plan;
 }
 
-PrunePlan WithoutSafety(PrunePlan plan) {
-  plan.retry.reset();
-  plan.min_peak = 0;
-  plan.max_entropy = 1;
-  return plan;
+// The built-in plan's layers and budgets with another score: the same cost.
+PrunePlan WithScore(PrunePlan plan, ScoreKind score) {
+  for (engine::PlanStage& stage : plan.stages) {
+    stage.score = score;
+    stage.heads.clear();
+  }
+  return WithoutSafety(std::move(plan));
 }
 
 absl::StatusOr<PrunePlan> ReadPlan(absl::string_view path, const engine::ModelConfig& model) {

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "base/must.h"
 #include "engine/eval/arm.h"
 #include "engine/eval/generate.h"
 #include "engine/eval/run.h"
@@ -31,15 +32,6 @@ struct Options {
   bool question_first = false, cold = false, summary_only = false;
   int max_tokens = 40;
 };
-
-template <typename T>
-T Must(absl::StatusOr<T> value) {
-  if (!value.ok()) {
-    std::fprintf(stderr, "slimfill-eval: %s\n", std::string(value.status().message()).c_str());
-    std::exit(1);
-  }
-  return *std::move(value);
-}
 
 struct CaseSpec {
   std::string kind;

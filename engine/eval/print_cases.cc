@@ -4,20 +4,12 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_replace.h"
+#include "base/must.h"
 #include "engine/eval/generate.h"
 #include "engine/model/gguf.h"
 
 namespace slimfill::eval {
 namespace {
-
-template <typename T>
-T Must(absl::StatusOr<T> value) {
-  if (!value.ok()) {
-    std::fprintf(stderr, "error: %s\n", std::string(value.status().message()).c_str());
-    std::exit(1);
-  }
-  return *std::move(value);
-}
 
 void Print(const EvalCase& eval_case, size_t context) {
   std::printf("=== %s, seed %llu, %zu bytes\n", eval_case.kind.c_str(), static_cast<unsigned long long>(eval_case.seed),
