@@ -2,7 +2,7 @@
 // to a file line by line, so that a run that was stopped goes on where it ended.
 #include <cstdio>
 #include <fstream>
-#include <set>
+#include <map>
 
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
