@@ -18,4 +18,8 @@ T Must(absl::StatusOr<T> value) {
   std::exit(1);
 }
 
+inline void Must(const absl::Status& status) {
+  if (!status.ok()) Must(absl::StatusOr<bool>(status));
+}
+
 }  // namespace slimfill

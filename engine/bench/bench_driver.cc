@@ -3,7 +3,7 @@
 //
 // ops: prompt {tokens}: the benchmark's prompt, for every engine;
 //      peak {}: what the machine can do at most, measured now on all threads at once;
-//      prefill {tokens, content, pruned}: from tokens to the first token, nothing stored before;
+//      prefill {tokens, content, pruned}: from tokens to the first token, nothing stored before; and by op;
 //      open {name, tokens, content, pruned, batch, max_tokens}: prefills a batch, untimed, and holds it;
 //      decode {name, steps}: so many steps of a batch, timed;  close {name}.
 #include <time.h>
@@ -21,6 +21,7 @@
 #include "engine/bench/bench_prompt.h"
 #include "engine/ops/backend_factory.h"
 #include "engine/ops/bench/peak.h"
+#include "engine/ops/profiled_backend.h"
 #include "engine/pruned_engine.h"
 #include "engine/stage.h"
 #include "kvstore/core/local_store.h"
@@ -59,8 +60,9 @@ class Stopwatch {
 
 class Driver {
  public:
-  Driver(Engine& engine, std::string document, int threads)
-      : engine_(engine), document_(std::move(document)), threads_(threads) {}
+  // `profile`: of the engine's backend.
+  Driver(Engine& engine, OpProfile& profile, std::string document, int threads)
+      : engine_(engine), profile_(profile), document_(std::move(document)), threads_(threads) {}
 
   Json About() const {
     const ModelConfig& config = engine_.info().model;
@@ -130,6 +132,7 @@ class Driver {
 
   absl::StatusOr<Json> Prefill(const Json& request) {
     TokenEvent event;
+    profile_.Clear();
     const Stopwatch stopwatch;
     SLIMFILL_ASSIGN_OR_RETURN(const std::unique_ptr<Sequence> sequence, Start(request, 1, event));
     Json answer = stopwatch.Read();
@@ -137,6 +140,7 @@ class Driver {
     answer["token"] = event.token;
     answer["flops"] = Flops(report.work, engine_.info().model);
     answer["fallbacks"] = report.fallbacks;
+    for (const OpTime& time : profile_.times()) answer["profile"][time.op] = time.seconds;
     for (const StageReport& stage : report.stages) answer["stage_tokens"].push_back(stage.tokens_in);
     return answer;
   }
@@ -175,6 +179,7 @@ class Driver {
   }
 
   Engine& engine_;
+  OpProfile& profile_;
   const std::string document_;
   const int threads_;
   std::map<std::string, Batch> batches_;
@@ -191,13 +196,15 @@ absl::Status Run(const Options& options) {
   SLIMFILL_ASSIGN_OR_RETURN(const std::unique_ptr<kvstore::LocalKvStore> store,
                             kvstore::LocalKvStore::Create({}, clock, &metrics));
   SLIMFILL_ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend, MakeBackend("cpu", {.threads = threads}));
+  OpProfile profile;
   PrunedEngineOptions engine_options;
   engine_options.model_path = options.model;
   engine_options.max_context = options.context;
   engine_options.kv_pages_bytes = options.kv_pages_bytes;
   SLIMFILL_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
-                            MakePrunedEngine(engine_options, std::move(backend), *store, metrics));
-  Driver driver(*engine, std::move(document), threads);
+                            MakePrunedEngine(engine_options, MakeProfiledBackend(std::move(backend), profile),
+                                             *store, metrics));
+  Driver driver(*engine, profile, std::move(document), threads);
   std::cout << driver.About().dump() << std::endl;
   for (std::string line; std::getline(std::cin, line);) {
     Json answer;

@@ -11,6 +11,7 @@
 #include "absl/strings/str_join.h"
 #include "base/must.h"
 #include "engine/calibrate/choose.h"
+#include "engine/calibrate/observation_file.h"
 #include "engine/eval/arm.h"
 #include "engine/eval/generate.h"
 #include "engine/eval/prompt.h"
@@ -35,7 +36,7 @@ constexpr double kProbedDepth = 0.6;
 constexpr uint64_t kThresholdSeeds = 1000, kVerifySeeds = 2000;
 
 struct Options {
-  std::string model, out;
+  std::string model, out, observations;
   std::vector<int64_t> lengths = {4096};
   int cases = 6, threshold_cases = 3, verify_cases = 2, threads = 0;
   ChooseOptions choose;
@@ -61,23 +62,32 @@ class Progress {
   const std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 };
 
+Observation ObserveCase(engine::StudyEngine& engine, const eval::EvalCase& test_case, int layers) {
+  const eval::CasePrompt prompt = Must(eval::RenderCase(engine, test_case));
+  engine::SequenceRequest request;
+  request.prompt = prompt.chat.tokens;
+  request.last_user_content = prompt.chat.content_ranges.back();
+  const auto prompt_tokens = static_cast<int64_t>(request.prompt.size());
+  return {test_case.kind, prompt_tokens, prompt.evidence_blocks, Must(engine.ScoreHeads(std::move(request), layers))};
+}
+
 std::vector<Observation> Observe(engine::StudyEngine& engine, const eval::Corpus& corpus, const Options& options,
-                                 const std::vector<std::string>& kinds, int cases, uint64_t seed, const char* what) {
+                                 ObservationFile& file, const std::vector<std::string>& kinds, int cases, uint64_t seed,
+                                 const char* what) {
   const int layers = static_cast<int>(kProbedDepth * engine.info().model.layers);
   Progress progress(what, options.lengths.size() * cases * kinds.size());
   std::vector<Observation> observations;
   for (const int64_t tokens : options.lengths) {
     for (int i = 0; i < cases; ++i) {
       for (const std::string& kind : kinds) {
-        const eval::EvalCase test_case =
-            Must(eval::MakeCase(corpus, engine.tokenizer(), kind, tokens, seed + i, /*question_first=*/false));
-        const eval::CasePrompt prompt = Must(eval::RenderCase(engine, test_case));
-        engine::SequenceRequest request;
-        request.prompt = prompt.chat.tokens;
-        request.last_user_content = prompt.chat.content_ranges.back();
-        const auto prompt_tokens = static_cast<int64_t>(request.prompt.size());
-        observations.push_back(
-            {kind, prompt_tokens, prompt.evidence_blocks, Must(engine.ScoreHeads(std::move(request), layers))});
+        const std::string id = absl::StrCat(kind, "/", tokens, "/", seed + i);
+        if (const Observation* known = file.Find(id); known != nullptr) {
+          observations.push_back(*known);
+        } else {
+          observations.push_back(ObserveCase(
+              engine, Must(eval::MakeCase(corpus, engine.tokenizer(), kind, tokens, seed + i, false)), layers));
+          Must(file.Append(id, observations.back()));
+        }
         progress.Step();
       }
     }
@@ -164,6 +174,8 @@ int Main(int argc, char** argv) {
   app.add_option("--model", options.model, "GGUF file")->required()->check(CLI::ExistingFile);
   app.add_option("--out", options.out, "the plan file to write")->required();
   app.add_option("--name", options.choose.name, "of the plan; default: the model's");
+  app.add_option("--observations", options.observations,
+                 "a file that keeps what heads were seen to do; goes on where it ends");
   app.add_option("--lengths", options.lengths, "tokens of the documents")->delimiter(',')->capture_default_str();
   app.add_option("--cases", options.cases, "of each kind and length to learn from")->check(CLI::Range(1, 1000));
   app.add_option("--threshold-cases", options.threshold_cases, "fresh ones for the safety thresholds")
@@ -191,8 +203,9 @@ int Main(int argc, char** argv) {
   const std::unique_ptr<engine::StudyEngine> engine = Must(engine::MakePrunedEngine(
       {.model_path = options.model}, Must(engine::MakeBackend("cpu", {.threads = options.threads})), *store, metrics));
   const eval::Corpus corpus = Must(eval::Corpus::Load(eval::Split::kCalibration));
+  ObservationFile file = Must(ObservationFile::Open(options.observations, engine->info().model_sha256));
   const std::vector<Observation> observations =
-      Observe(*engine, corpus, options, kLearnedKinds, options.cases, /*seed=*/1, "learning");
+      Observe(*engine, corpus, options, file, kLearnedKinds, options.cases, /*seed=*/1, "learning");
   if (options.choose.name.empty()) options.choose.name = engine->info().model.name;
   Choice choice = Must(ChoosePlan(observations, engine->info().model, options.choose));
   PrintFindings("first pruning", choice.first_layers, options.choose.first_ratios);
@@ -200,7 +213,7 @@ int Main(int argc, char** argv) {
 
   std::vector<std::string> threshold_kinds = kLearnedKinds;
   threshold_kinds.insert(threshold_kinds.end(), kControlKinds.begin(), kControlKinds.end());
-  ChooseThresholds(Observe(*engine, corpus, options, threshold_kinds, options.threshold_cases, kThresholdSeeds,
+  ChooseThresholds(Observe(*engine, corpus, options, file, threshold_kinds, options.threshold_cases, kThresholdSeeds,
                            "setting thresholds"),
                    options.false_alarms, choice.plan);
   const Json evidence = Evidence(options, engine->info(), choice, observations);

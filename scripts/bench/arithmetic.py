@@ -43,6 +43,15 @@ def percent(done: float, seconds: float, limit_per_second: float) -> float | Non
     return 100 * done / seconds / limit_per_second if limit_per_second > 0 and seconds > 0 else None
 
 
+def time_shares(seconds_by_op: dict[str, float], wall_s: float, least: float = 0.5) -> dict[str, float]:
+    """Per cent of the wall time by op; ops under `least` per cent are added up, what no op took is "outside of ops"."""
+    shares = {op: 100 * seconds / wall_s for op, seconds in seconds_by_op.items()}
+    result = {op: share for op, share in shares.items() if share >= least}
+    result["other ops"] = sum(share for share in shares.values() if share < least)
+    result["outside of ops"] = 100 - sum(shares.values())
+    return result
+
+
 def medians(samples: list[dict]) -> dict:
     """The median wall and CPU time of several measurements, and the wall times themselves."""
     return {

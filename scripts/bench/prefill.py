@@ -92,6 +92,11 @@ def make_rows(samples: dict, shape: arithmetic.ModelShape, peak: float, threads:
             if "stage_tokens" in measured[-1]:
                 row["stage_tokens"] = measured[-1]["stage_tokens"]
                 row["fallbacks"] = measured[-1]["fallbacks"]
+            if "profile" in measured[-1]:
+                row["profile_s"] = {
+                    op: statistics.median(sample["profile"].get(op, 0) for sample in measured)
+                    for op in measured[-1]["profile"]
+                }
             rows.append(row)
     return rows
 
@@ -111,7 +116,19 @@ def tables(result: dict) -> str:
         ]
         for row in result["rows"]
     ]
-    return markdown(header, rows) + "\n\n" + ratio_table(result)
+    return "\n\n".join([markdown(header, rows), ratio_table(result), *profile_tables(result)])
+
+
+def profile_tables(result: dict) -> list[str]:
+    """Where our time goes: a column for each of our rows, in per cent of its wall time; small ops together."""
+    rows = [row for row in result["rows"] if "profile_s" in row]
+    if not rows:
+        return []
+    shares = [arithmetic.time_shares(row["profile_s"], row["wall_s"]) for row in rows]
+    ops = list(dict.fromkeys(op for share in shares for op in share))
+    ops.sort(key=lambda op: -max(share.get(op, 0) for share in shares))
+    header = ["% of wall time", *(f"{row['engine'].removeprefix('ours-')} {row['tokens']}" for row in rows)]
+    return [markdown(header, [[op, *(number(share.get(op, 0), 1) for share in shares)] for op in ops])]
 
 
 def ratio_table(result: dict) -> str:

@@ -85,3 +85,10 @@ def test_ratios_without_peers_are_dense_against_pruned_only():
 def test_ratios_without_our_dense_are_against_the_peer_only():
     samples = {"pruned": [sample(2)], "peer": [sample(12)]}
     assert [r["against"] for r in arithmetic.ratios(samples, ["dense", "pruned"], ["peer"])] == ["peer"]
+
+
+def test_time_shares_add_up_to_the_wall_time():
+    shares = arithmetic.time_shares({"attention": 5.0, "FFN": 4.0, "gather": 0.02, "norm": 0.01}, wall_s=10.0)
+    assert shares["attention"] == 50 and shares["FFN"] == 40
+    assert "gather" not in shares and shares["other ops"] == pytest.approx(0.3)
+    assert shares["outside of ops"] == pytest.approx(9.7)
