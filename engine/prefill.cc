@@ -241,7 +241,12 @@ bool Prefill::FallBack(PrunedSequence& sequence, const BlockScores& scores) {
 }
 
 void Prefill::Prune(PrunedSequence& sequence, const Stage& stage, const BlockScores& scores) {
-  const std::vector<int32_t> kept = SelectBlocks(sequence.blocks, scores.scores, sequence.forced, stage.keep_blocks);
+  int64_t keep = stage.keep_blocks;
+  if (sequence.request.pruning.mode != PruningMode::kCustom) {
+    keep = BlocksToKeepByScore(*sequence.plan, *stage.pruning, keep, sequence.prompt_tokens, sequence.blocks,
+                               scores.scores, sequence.forced);
+  }
+  const std::vector<int32_t> kept = SelectBlocks(sequence.blocks, scores.scores, sequence.forced, keep);
   sequence.earlier_candidates = sequence.blocks;
   sequence.earlier_scores = scores.scores;
   if (kept.size() == sequence.blocks.size()) return;

@@ -135,6 +135,11 @@ absl::Status CheckStage(const PlanStage& stage, const ModelConfig& config) {
     return absl::InvalidArgumentError(
         absl::StrCat(where, ": keep_tokens is ", stage.keep_tokens, ", must be positive"));
   }
+  if (!(stage.keep_score >= 0 && stage.keep_score <= 1 && stage.max_ratio >= 0 && stage.max_ratio <= 1) ||
+      (stage.keep_score > 0) != (stage.max_ratio > 0)) {
+    return absl::InvalidArgumentError(absl::StrCat(where, ": keep_score ", stage.keep_score, " and max_ratio ",
+                                                   stage.max_ratio, " go together, each in (0, 1]"));
+  }
   if ((stage.score == ScoreKind::kHeads) == stage.heads.empty()) {
     return absl::InvalidArgumentError(absl::StrCat(where, ": heads go with score \"heads\", and only with it"));
   }

@@ -43,6 +43,10 @@ struct PlanStage {
   double keep_ratio = 0;
   std::vector<KeepBand> keep_bands;
   int64_t keep_tokens = 0;
+  // Prompts where many blocks compete keep more: every block that scores at least `keep_score` of the best one outside
+  // the forced blocks, up to `max_ratio` of the prompt's. 0: what is kept does not depend on the scores.
+  double keep_score = 0;
+  double max_ratio = 0;
   ScoreKind score = ScoreKind::kAttention;
   std::vector<LayerHead> heads;  // kHeads: all at layers of this stage or just before, <= prune_layer
 

@@ -80,6 +80,7 @@ Json StageToJson(const PlanStage& stage) {
   for (const KeepBand& band : stage.keep_bands) {
     json["keep_ratio"].push_back({{"up_to_tokens", band.up_to_tokens}, {"ratio", band.ratio}});
   }
+  if (stage.keep_score > 0) json.update({{"keep_score", stage.keep_score}, {"max_ratio", stage.max_ratio}});
   json["score"] = ScoreName(stage.score);
   for (const LayerHead& head : stage.heads) json["heads"].push_back({head.layer, head.head});
   return json;
@@ -126,6 +127,8 @@ absl::StatusOr<PlanStage> ParseStage(const Json& json, const std::string& where)
   SLIMFILL_RETURN_IF_ERROR(reader.Read("prune_layer", stage.prune_layer));
   SLIMFILL_RETURN_IF_ERROR(ParseKeepRatio(reader, stage));
   SLIMFILL_RETURN_IF_ERROR(reader.Read("keep_tokens", stage.keep_tokens));
+  SLIMFILL_RETURN_IF_ERROR(reader.Read("keep_score", stage.keep_score));
+  SLIMFILL_RETURN_IF_ERROR(reader.Read("max_ratio", stage.max_ratio));
   SLIMFILL_RETURN_IF_ERROR(reader.Read("score", score));
   SLIMFILL_ASSIGN_OR_RETURN(stage.heads, ParseHeads(reader));
   SLIMFILL_RETURN_IF_ERROR(reader.Finish());

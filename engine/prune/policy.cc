@@ -48,6 +48,18 @@ int64_t BlocksToKeep(const PrunePlan& plan, const PlanStage& stage, double ratio
   return std::min(budget, blocks);
 }
 
+int64_t BlocksToKeepByScore(const PrunePlan& plan, const PlanStage& stage, int64_t budget, int64_t prompt_tokens,
+                            absl::Span<const int32_t> candidates, absl::Span<const float> scores,
+                            absl::Span<const int32_t> forced) {
+  if (stage.keep_score == 0) return budget;
+  auto count = static_cast<int64_t>(forced.size());
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    count += scores[i] >= static_cast<float>(stage.keep_score) && !Contains(forced, candidates[i]);
+  }
+  const int64_t most = BlocksToKeep(plan, stage, stage.max_ratio, prompt_tokens, forced);
+  return std::clamp(count, budget, std::max(budget, most));
+}
+
 std::vector<float> DilatedBlockScores(absl::Span<const float> units, absl::Span<const int32_t> candidates, int forward,
                                       int backward) {
   SLIMFILL_CHECK(units.size() == candidates.size() * kUnitsPerBlock);

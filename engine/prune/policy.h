@@ -38,6 +38,12 @@ std::vector<int32_t> ForcedBlocks(const PrunePlan& plan, int64_t prompt_tokens, 
 int64_t BlocksToKeep(const PrunePlan& plan, const PlanStage& stage, double ratio_override, int64_t prompt_tokens,
                      absl::Span<const int32_t> forced);
 
+// The same once the scores are known (PlanStage::keep_score): `budget` is what BlocksToKeep gave. `scores` as
+// NormalizeScores leaves them.
+int64_t BlocksToKeepByScore(const PrunePlan& plan, const PlanStage& stage, int64_t budget, int64_t prompt_tokens,
+                            absl::Span<const int32_t> candidates, absl::Span<const float> scores,
+                            absl::Span<const int32_t> forced);
+
 // Block scores from the unit masses [candidates * 8] of one head: the largest of the block's own units, of the last
 // `forward` units of the block before and of the first `backward` units of the block after (edge dilation: answers
 // often straddle a border), where those blocks are candidates.

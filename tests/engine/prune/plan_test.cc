@@ -64,6 +64,18 @@ TEST(PlanTest, JsonRoundTripKeepsEverything) {
   EXPECT_EQ(PlanToJson(*parsed), PlanToJson(plan));
 }
 
+TEST(PlanTest, KeepsMoreWhereManyBlocksCompete) {
+  const absl::StatusOr<PrunePlan> plan = ParsePlan(R"({"stages": [{"prune_layer": 3, "score": "paper",
+      "keep_ratio": 0.125, "keep_score": 0.25, "max_ratio": 0.5}]})",
+                                                   Qwen05b());
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  EXPECT_EQ(plan->stages[0].keep_score, 0.25);
+  EXPECT_EQ(plan->stages[0].max_ratio, 0.5);
+  const absl::StatusOr<PrunePlan> again = ParsePlan(PlanToJson(*plan), Qwen05b());
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(PlanToJson(*again), PlanToJson(*plan));
+}
+
 TEST(PlanTest, KeepsAShareByThePromptsLength) {
   const absl::StatusOr<PrunePlan> plan = ParsePlan(R"({"stages": [{"prune_layer": 3, "score": "paper", "keep_ratio":
       [{"up_to_tokens": 5000, "ratio": 0.25}, {"up_to_tokens": 0, "ratio": 0.5}]}]})",
@@ -113,6 +125,11 @@ INSTANTIATE_TEST_SUITE_P(
                                 {"up_to_tokens": 9, "ratio": 0.5}, {"ratio": 0.5}], "score": "paper"}]})",
                 "up_to_tokens must increase"},
         BadPlan{R"({"stages": [{"prune_layer": 3, "keep_ratio": [{"ratio": 2}], "score": "paper"}]})", "(0, 1]"},
+        BadPlan{R"({"stages": [{"prune_layer": 3, "keep_ratio": 0.2, "keep_score": 0.1, "score": "paper"}]})",
+                "go together"},
+        BadPlan{R"({"stages": [{"prune_layer": 3, "keep_ratio": 0.2, "keep_score": 0.1, "max_ratio": 1.5,
+                                "score": "paper"}]})",
+                "go together"},
         BadPlan{R"({"stages": [{"prune_layer": 3, "keep_ratio": 0.5, "score": "heads"}]})", "heads go with"},
         BadPlan{R"({"stages": [{"prune_layer": 3, "keep_ratio": 0.5, "score": "heads", "heads": [[4, 0]]}]})",
                 "head (4,0)"},

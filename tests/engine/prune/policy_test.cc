@@ -1,6 +1,7 @@
 #include "engine/prune/policy.h"
 
 #include <cmath>
+#include <numeric>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -63,6 +64,29 @@ TEST(PolicyTest, NeverKeepsFewerThanTheMinimumNorMoreThanThereAre) {
   const PrunePlan plan = PlanWith(0, 1, 2);
   EXPECT_EQ(BlocksToKeep(plan, KeepRatio(0.01), 0, 6400, std::vector<int32_t>{99}), 4);
   EXPECT_EQ(BlocksToKeep(plan, KeepRatio(0.01), 0, 128, std::vector<int32_t>{1}), 2);
+}
+
+TEST(PolicyTest, KeepsEveryBlockNearTheBestScoreWithinItsLimits) {
+  // 40 blocks, 3 forced: 4 at least, 12 at most.
+  PlanStage stage = KeepRatio(0.1);
+  stage.keep_score = 0.5;
+  stage.max_ratio = 0.3;
+  const PrunePlan plan = PlanWith(1, 2, 2);
+  const std::vector<int32_t> forced = {0, 38, 39};
+  std::vector<int32_t> candidates(40);
+  std::iota(candidates.begin(), candidates.end(), 0);
+  const auto keep = [&](int near_best) {
+    std::vector<float> scores(40, 0.49f);
+    scores[0] = 3;  // forced blocks count once, whatever they score
+    for (int i = 0; i < near_best; ++i) scores[5 + i] = 0.5f;
+    return BlocksToKeepByScore(plan, stage, 4, 40 * 64, candidates, scores, forced);
+  };
+  EXPECT_EQ(keep(0), 4);
+  EXPECT_EQ(keep(1), 4);
+  EXPECT_EQ(keep(5), 8);
+  EXPECT_EQ(keep(30), 12);
+  stage.keep_score = 0;
+  EXPECT_EQ(keep(30), 4);
 }
 
 TEST(PolicyTest, DilatesAcrossBlockBorders) {
