@@ -115,6 +115,10 @@ absl::StatusOr<std::unique_ptr<StudyEngine>> PrunedEngine::Make(const PrunedEngi
     if (options.load_progress) options.load_progress(static_cast<double>(done) / total);
   };
   SLIMFILL_ASSIGN_OR_RETURN(engine->model_, Model::Load(std::move(file), device, info.max_context, progress));
+  if (options.prefix_layers < 0 || options.prefix_layers >= config.layers) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("prefix_layers is ", options.prefix_layers, ": must be between 0 and ", config.layers - 1));
+  }
   info.model = config;
   info.model_file = options.model_path;
   info.model_sha256 = engine->model_->file().Sha256Hex();
@@ -134,8 +138,10 @@ void PrunedEngine::MakeParts(kvstore::KvStore& store, const PrunedEngineOptions&
   const int64_t page_bytes = backend_->KvPageBytes(model_->shape());
   pool_ = std::make_unique<PagePool>(*backend_, metrics_, page_bytes, options.kv_pages_bytes / page_bytes);
   streamer_ = std::make_unique<KvStreamer>(store, metrics_, StreamerOptions{.fetch_deadline = options.swap_wait});
-  if (plan_ != nullptr) {
-    const PrefixBlockLayout layout{plan_->stages.front().prune_layer + 1, page_bytes, model_->config().hidden};
+  const int planned_layers = plan_ == nullptr ? 0 : plan_->stages.front().prune_layer + 1;
+  const int prefix_layers = options.prefix_layers > 0 ? options.prefix_layers : planned_layers;
+  if (prefix_layers > 0) {
+    const PrefixBlockLayout layout{prefix_layers, page_bytes, model_->config().hidden};
     const std::string identity =
         absl::StrCat("slimfill prefix block 1; model ", info_.model_sha256, "; kv ", backend_->kv_layout(),
                      "; stage-1 layers ", layout.layers, "; residual f32");

@@ -22,6 +22,9 @@ struct PrunedEngineOptions {
   int64_t chunk_tokens = 1024;                // a multiple of 64
   int64_t kv_pages_bytes = int64_t{4} << 30;  // KV the engine may hold
   int max_decode_batch = 64;
+  // Layers whose results stored prefixes hold; 0: those up to the plan's first pruning. A request reuses them when its
+  // first pruning is at the last of these layers, or when it runs dense.
+  int prefix_layers = 0;
   // How long decode waits at most for blocks that a swap asked for; later ones leave the active set as it is.
   absl::Duration swap_wait = absl::Milliseconds(50);
   // Called while the model is loaded, in [0, 1].

@@ -75,22 +75,20 @@ std::vector<Observation> Observe(engine::StudyEngine& engine, const eval::Corpus
                                  ObservationFile& file, const std::vector<std::string>& kinds, int cases, uint64_t seed,
                                  const char* what) {
   const int layers = static_cast<int>(kProbedDepth * engine.info().model.layers);
-  Progress progress(what, options.lengths.size() * cases * kinds.size());
+  const std::vector<eval::DocumentSpec> documents =
+      eval::PlanDocuments({.lengths = options.lengths, .cases = cases, .kinds = kinds, .seed = seed});
+  Progress progress(what, documents.size());
   std::vector<Observation> observations;
-  for (const int64_t tokens : options.lengths) {
-    for (int i = 0; i < cases; ++i) {
-      for (const std::string& kind : kinds) {
-        const std::string id = absl::StrCat(kind, "/", tokens, "/", seed + i);
-        if (const Observation* known = file.Find(id); known != nullptr) {
-          observations.push_back(*known);
-        } else {
-          observations.push_back(ObserveCase(
-              engine, Must(eval::MakeCase(corpus, engine.tokenizer(), kind, tokens, seed + i, false)), layers));
-          Must(file.Append(id, observations.back()));
-        }
-        progress.Step();
-      }
+  for (const eval::DocumentSpec& document : documents) {
+    const std::string id = eval::DocumentName(document);
+    if (const Observation* known = file.Find(id); known != nullptr) {
+      observations.push_back(*known);
+    } else {
+      const std::vector<eval::EvalCase> alone = Must(eval::MakeCases(corpus, engine.tokenizer(), document, false));
+      observations.push_back(ObserveCase(engine, alone.front(), layers));
+      Must(file.Append(id, observations.back()));
     }
+    progress.Step();
   }
   return observations;
 }
@@ -100,21 +98,18 @@ std::vector<eval::CaseResult> Verify(engine::StudyEngine& engine, const engine::
   const eval::Corpus corpus = Must(eval::Corpus::Load(eval::Split::kHeldOut));
   const eval::Arm dense = Must(eval::MakeArm("dense", engine.info()));
   eval::Arm pruned{.name = "plan", .plan = std::make_shared<const engine::PrunePlan>(plan)};
-  Progress progress("verifying", options.lengths.size() * options.verify_cases * kVerifiedKinds.size());
+  const std::vector<eval::DocumentSpec> documents = eval::PlanDocuments(
+      {.lengths = options.lengths, .cases = options.verify_cases, .kinds = kVerifiedKinds, .seed = kVerifySeeds});
+  Progress progress("verifying", documents.size());
   std::vector<eval::CaseResult> results;
-  for (const int64_t tokens : options.lengths) {
-    for (int i = 0; i < options.verify_cases; ++i) {
-      for (const std::string& kind : kVerifiedKinds) {
-        const eval::EvalCase test_case =
-            Must(eval::MakeCase(corpus, engine.tokenizer(), kind, tokens, kVerifySeeds + i, false));
-        eval::CaseResult& result = results.emplace_back(
-            eval::CaseResult{.kind = kind, .target_tokens = tokens, .judged = !test_case.accept.empty()});
-        for (const eval::Arm& arm : {dense, pruned}) {
-          result.by_arm[arm.name] = Must(eval::Run(engine, test_case, arm, {}));
-        }
-        progress.Step();
-      }
-    }
+  for (const eval::DocumentSpec& document : documents) {
+    const eval::EvalCase test_case = Must(eval::MakeCases(corpus, engine.tokenizer(), document, false))[0];
+    eval::CaseResult& result = results.emplace_back(eval::CaseResult{.document_id = eval::DocumentName(document),
+                                                                     .kind = test_case.kind,
+                                                                     .target_tokens = document.tokens,
+                                                                     .judged = !test_case.accept.empty()});
+    for (const eval::Arm& arm : {dense, pruned}) result.by_arm[arm.name] = Must(eval::Run(engine, test_case, arm, {}));
+    progress.Step();
   }
   return results;
 }
@@ -165,7 +160,7 @@ void Write(const std::string& path, const engine::PrunePlan& plan, Json evidence
   json["evidence"] = std::move(evidence);
   std::ofstream file(path);
   file << json.dump(2) << "\n";
-  if (!file.flush()) Must<int>(absl::UnavailableError(absl::StrCat("cannot write ", path)));
+  if (!file.flush()) Must(absl::UnavailableError(absl::StrCat("cannot write ", path)));
 }
 
 int Main(int argc, char** argv) {

@@ -1,12 +1,13 @@
 #include "engine/eval/generate.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "engine/eval/draft_document.h"
 #include "engine/eval/kinds.h"
 #include "engine/eval/rng.h"
+#include "engine/eval/shared_document.h"
 
 namespace slimfill::eval {
 namespace {
@@ -14,51 +15,24 @@ namespace {
 constexpr int64_t kMinTokens = 512;
 constexpr int kAttempts = 40;
 
-struct Kind {
-  const char* name;
-  Generator make;
-  // Whether what is accepted must stand nowhere else. Not for counts, for real texts, and where nothing is accepted.
-  bool unique_answer;
-};
-
-constexpr Kind kKinds[] = {
-    {"needle", MakeNeedle, true},
-    {"multikey", MakeMultiKey, true},
-    {"multivalue", MakeMultiValue, true},
-    {"variables", MakeVariables, true},
-    {"keyvalue", MakeKeyValue, true},
-    {"code", MakeCode, true},
-    {"multihop", MakeMultiHop, true},
-    {"aggregate", MakeAggregate, false},
-    {"realqa", MakeRealQa, false},
-    {"summary_control", MakeSummaryControl, false},
-    {"continuation", MakeContinuation, false},
-};
-
-std::string WithoutEvidence(const EvalCase& eval_case) {
-  std::string rest;
-  size_t at = 0;
-  for (const auto& [begin, end] : eval_case.evidence) {
-    absl::StrAppend(&rest, eval_case.document.substr(at, begin - at), "\n");
-    at = end;
+absl::Status CheckArguments(absl::string_view kind, int64_t tokens) {
+  if (FindKind(kind) == nullptr) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("no kind of task ", kind, ": there are ", absl::StrJoin(TaskKinds(), ", ")));
   }
-  return absl::StrCat(rest, eval_case.document.substr(at));
+  if (tokens < kMinTokens) {
+    return absl::InvalidArgumentError(absl::StrCat(kind, " of ", tokens, " tokens: the least is ", kMinTokens));
+  }
+  return absl::OkStatus();
 }
 
-// Whether the answer stands in the evidence only, and not in the question.
-bool IsUnambiguous(const EvalCase& eval_case) {
-  const std::string rest = NormaliseText(WithoutEvidence(eval_case));
-  const std::string question = NormaliseText(eval_case.question);
-  return std::none_of(eval_case.accept.begin(), eval_case.accept.end(), [&](const std::string& accept) {
-    const std::string words = NormaliseText(accept);
-    return ContainsWords(rest, words) || ContainsWords(question, words);
-  });
-}
-
-const Kind* FindKind(absl::string_view name) {
-  const auto* kind =
-      std::find_if(std::begin(kKinds), std::end(kKinds), [name](const Kind& k) { return name == k.name; });
-  return kind == std::end(kKinds) ? nullptr : kind;
+EvalCase Finished(EvalCase eval_case, const Question& question, int64_t tokens, bool question_first) {
+  eval_case.kind = question.kind;
+  eval_case.seed = question.seed;
+  eval_case.target_tokens = tokens;
+  eval_case.question_first = question_first;
+  eval_case.question = Fill(eval_case.question, {{"above", question_first ? "below" : "above"}});
+  return eval_case;
 }
 
 }  // namespace
@@ -66,7 +40,7 @@ const Kind* FindKind(absl::string_view name) {
 const std::vector<std::string>& TaskKinds() {
   static const auto* kinds = [] {
     auto* names = new std::vector<std::string>;
-    for (const Kind& kind : kKinds) names->push_back(kind.name);
+    for (const Kind& kind : Kinds()) names->push_back(kind.name);
     return names;
   }();
   return *kinds;
@@ -74,27 +48,43 @@ const std::vector<std::string>& TaskKinds() {
 
 absl::StatusOr<EvalCase> MakeCase(const Corpus& corpus, const engine::Tokenizer& tokenizer, absl::string_view kind_name,
                                   int64_t tokens, uint64_t seed, bool question_first) {
-  const Kind* kind = FindKind(kind_name);
-  if (kind == nullptr) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("no kind of task ", kind_name, ": there are ", absl::StrJoin(TaskKinds(), ", ")));
-  }
-  if (tokens < kMinTokens) {
-    return absl::InvalidArgumentError(absl::StrCat(kind_name, " of ", tokens, " tokens: the least is ", kMinTokens));
-  }
+  if (absl::Status status = CheckArguments(kind_name, tokens); !status.ok()) return status;
+  const Kind& kind = *FindKind(kind_name);
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     Rng rng(HashText(absl::StrCat(kind_name, "/", tokens, "/", seed, "/", attempt)));
-    absl::StatusOr<EvalCase> made = kind->make({corpus, tokenizer, tokens, seed, rng});
-    if (absl::IsAborted(made.status())) continue;
-    if (!made.ok()) return made;
-    made->kind = kind->name;
-    made->seed = seed;
-    made->target_tokens = tokens;
-    made->question_first = question_first;
-    made->question = Fill(made->question, {{"above", question_first ? "below" : "above"}});
-    if (!kind->unique_answer || IsUnambiguous(*made)) return made;
+    absl::StatusOr<Draft> draft = kind.draft({corpus, tokenizer, tokens, tokens, seed, rng});
+    absl::Status status = draft.status();
+    if (status.ok() && !draft->has_document()) {
+      status = ComposeDrafts(corpus, tokenizer, draft->filler, tokens, rng, absl::MakeSpan(&*draft, 1));
+    }
+    if (absl::IsAborted(status)) continue;
+    if (!status.ok()) return status;
+    if (!IsClear(*draft, kind.unique_answer)) continue;
+    return Finished(std::move(draft->eval_case), {std::string(kind_name), seed}, tokens, question_first);
   }
   return absl::InternalError(absl::StrCat("no unambiguous ", kind_name, " of ", tokens, " tokens with seed ", seed));
+}
+
+absl::StatusOr<std::vector<EvalCase>> MakeCases(const Corpus& corpus, const engine::Tokenizer& tokenizer,
+                                                const DocumentSpec& document, bool question_first) {
+  std::vector<EvalCase> cases;
+  if (!document.is_shared()) {
+    const auto& [kind, seed] = document.questions.front();
+    absl::StatusOr<EvalCase> made = MakeCase(corpus, tokenizer, kind, document.tokens, seed, question_first);
+    if (!made.ok()) return made.status();
+    cases.push_back(*std::move(made));
+    return cases;
+  }
+  for (const Question& question : document.questions) {
+    if (absl::Status status = CheckArguments(question.kind, document.tokens); !status.ok()) return status;
+  }
+  absl::StatusOr<std::vector<Draft>> drafts = DraftSharedDocument(corpus, tokenizer, document);
+  if (!drafts.ok()) return drafts.status();
+  for (size_t i = 0; i < drafts->size(); ++i) {
+    cases.push_back(
+        Finished(std::move((*drafts)[i].eval_case), document.questions[i], document.tokens, question_first));
+  }
+  return cases;
 }
 
 }  // namespace slimfill::eval

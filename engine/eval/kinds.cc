@@ -8,19 +8,32 @@
 
 namespace slimfill::eval {
 
-absl::Status PlantFacts(const Scene& scene, const std::vector<Fact>& facts, Filler filler, EvalCase& eval_case) {
-  std::vector<Passage> passages;
-  for (const Fact& fact : facts) passages.push_back({fact.text, fact.depth, fact.is_module});
-  absl::StatusOr<Document> document =
-      ComposeDocument(scene.corpus, scene.tokenizer, passages, filler, scene.tokens, scene.rng);
-  if (!document.ok()) return document.status();
-  eval_case.document = std::move(document->text);
-  eval_case.evidence.clear();
-  for (size_t i = 0; i < facts.size(); ++i) {
-    if (facts[i].is_evidence) eval_case.evidence.push_back(document->passages[i]);
-  }
-  std::sort(eval_case.evidence.begin(), eval_case.evidence.end());
-  return absl::OkStatus();
+const std::vector<Kind>& Kinds() {
+  static const auto* kinds = new std::vector<Kind>{
+      {"needle", DraftNeedle, Ground::kProse, true, false},
+      {"multikey", DraftMultiKey, Ground::kProse, true, false},
+      {"multivalue", DraftMultiValue, Ground::kProse, true, false},
+      {"variables", DraftVariables, Ground::kProse, true, false},
+      {"keyvalue", DraftKeyValue, Ground::kTable, true, false},
+      {"code", DraftCode, Ground::kCode, true, false},
+      {"multihop", DraftMultiHop, Ground::kProse, true, false},
+      {"aggregate", DraftAggregate, Ground::kProse, false, true},
+      {"realqa", DraftRealQa, Ground::kProse, false, true},
+      {"summary_control", DraftSummaryControl, Ground::kProse, false, true},
+      {"continuation", DraftContinuation, Ground::kOwn, false, true},
+  };
+  return *kinds;
+}
+
+const Kind* FindKind(absl::string_view name) {
+  const auto kind = std::find_if(Kinds().begin(), Kinds().end(), [name](const Kind& k) { return name == k.name; });
+  return kind == Kinds().end() ? nullptr : &*kind;
+}
+
+Fact Statement(std::string text, double depth, bool is_evidence, std::string subject) {
+  Fact fact{.text = std::move(text), .depth = depth, .subject = std::move(subject)};
+  if (is_evidence) fact.evidence.emplace_back(0, fact.text.size());
+  return fact;
 }
 
 std::string Fill(absl::string_view text, const Bindings& bindings) {

@@ -110,6 +110,7 @@ absl::StatusOr<RunResult> Run(engine::StudyEngine& engine, const EvalCase& test_
   const engine::PrefillReport& report = sequence->prefill_report();
   const engine::ModelConfig& config = engine.info().model;
   result.prompt_tokens = report.prompt_tokens;
+  result.cached_tokens = report.cached_tokens;
   result.flops_ratio = DenseFlops(report.prompt_tokens, config) / ColdFlops(report, config);
   for (const engine::StageReport& stage : report.stages) result.kept.push_back(stage.tokens_kept);
   result.recall = Recall(report.trace, prompt.evidence_blocks);

@@ -23,6 +23,7 @@ struct RunResult {
   double nll = 0;             // of the reference answer, teacher forced: nats for a token, mean
   int64_t answer_tokens = 0;  // 0: the case has no reference answer, and no nll
   double ttft_seconds = 0;
+  int64_t cached_tokens = 0;   // that came from the store: with any, the TTFT is not a cold one
   double flops_ratio = 1;      // dense over this arm's cold prefill, by the work model
   std::vector<int64_t> kept;   // tokens after each stage
   std::vector<double> recall;  // share of the evidence's blocks kept, after each pruning that took place

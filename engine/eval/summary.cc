@@ -5,6 +5,7 @@
 #include <functional>
 #include <numeric>
 #include <random>
+#include <set>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -19,32 +20,44 @@ double Mean(const std::vector<double>& values) {
   return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
 }
 
+double Mean(const std::vector<Observed>& values) {
+  std::vector<double> numbers;
+  for (const Observed& observed : values) numbers.push_back(observed.value);
+  return Mean(numbers);
+}
+
 // The values that `value` gives for the cases it gives one for.
 using Cases = std::vector<const CaseResult*>;
-std::vector<double> Collect(const Cases& cases, const std::function<bool(const CaseResult&, double&)>& value) {
-  std::vector<double> values;
+std::vector<Observed> Collect(const Cases& cases, const std::function<bool(const CaseResult&, double&)>& value) {
+  std::vector<Observed> values;
   for (const CaseResult* result : cases) {
     double number = 0;
-    if (value(*result, number)) values.push_back(number);
+    if (value(*result, number)) values.push_back({number, result->document_id});
   }
   return values;
 }
 
-std::vector<double> Accuracy(const Cases& cases, const std::string& arm) {
+size_t CountDocuments(const Cases& cases) {
+  std::set<std::string> documents;
+  for (const CaseResult* result : cases) documents.insert(result->document_id);
+  return documents.size();
+}
+
+std::vector<Observed> Accuracy(const Cases& cases, const std::string& arm) {
   return Collect(cases, [&](const CaseResult& result, double& number) {
     number = result.by_arm.at(arm).right ? 1 : 0;
     return result.judged;
   });
 }
 
-std::vector<double> AccuracyDifference(const Cases& cases, const std::string& arm, const std::string& base) {
+std::vector<Observed> AccuracyDifference(const Cases& cases, const std::string& arm, const std::string& base) {
   return Collect(cases, [&](const CaseResult& result, double& number) {
     number = static_cast<double>(result.by_arm.at(arm).right) - static_cast<double>(result.by_arm.at(base).right);
     return result.judged;
   });
 }
 
-std::vector<double> NllDifference(const Cases& cases, const std::string& arm, const std::string& base) {
+std::vector<Observed> NllDifference(const Cases& cases, const std::string& arm, const std::string& base) {
   return Collect(cases, [&](const CaseResult& result, double& number) {
     number = result.by_arm.at(arm).nll - result.by_arm.at(base).nll;
     return result.by_arm.at(arm).answer_tokens > 0;
@@ -81,14 +94,27 @@ std::string GroupName(const CaseResult& result) {
 
 }  // namespace
 
-Estimate BootstrapMean(const std::vector<double>& values) {
+Estimate BootstrapMean(const std::vector<Observed>& values) {
   if (values.empty()) return {};
+  std::map<std::string, size_t> index;
+  std::vector<std::pair<double, int64_t>> documents;  // sum and count of their values, in the order of the first ones
+  for (const Observed& observed : values) {
+    const auto [entry, added] = index.try_emplace(observed.document_id, documents.size());
+    if (added) documents.emplace_back(0, 0);
+    documents[entry->second].first += observed.value;
+    ++documents[entry->second].second;
+  }
   std::mt19937_64 random(1);
   std::vector<double> means;
   for (int i = 0; i < kResamples; ++i) {
     double sum = 0;
-    for (size_t j = 0; j < values.size(); ++j) sum += values[random() % values.size()];
-    means.push_back(sum / static_cast<double>(values.size()));
+    int64_t count = 0;
+    for (size_t j = 0; j < documents.size(); ++j) {
+      const auto& [document_sum, document_count] = documents[random() % documents.size()];
+      sum += document_sum;
+      count += document_count;
+    }
+    means.push_back(sum / static_cast<double>(count));
   }
   std::sort(means.begin(), means.end());
   return {Mean(values), means[kResamples / 40], means[kResamples - 1 - kResamples / 40]};
@@ -105,18 +131,20 @@ std::string SummaryTable(const std::vector<CaseResult>& results, const std::vect
     groups[GroupName(result)].push_back(&result);
   }
   const std::string& base = arms.front();
-  std::string text =
-      absl::StrFormat("%d cases run by all arms; differences to %s, 95 %% bootstrap intervals\n\n", all.size(), base);
+  std::string text = absl::StrFormat(
+      "%d cases over %d documents run by all arms; differences to %s, 95 %% intervals by bootstrap of "
+      "documents\n\n",
+      all.size(), CountDocuments(all), base);
   absl::StrAppend(&text,
                   "| arm | accuracy | points | answer NLL | FLOPs ratio | evidence kept | fell back | swaps a step |\n",
                   "|---|---|---|---|---|---|---|---|\n");
   for (const std::string& arm : arms) absl::StrAppend(&text, ArmRow(all, arm, base));
-  absl::StrAppend(&text, "\naccuracy (change of answer NLL)\n\n| kind | tokens | cases |");
+  absl::StrAppend(&text, "\naccuracy (change of answer NLL)\n\n| kind | tokens | cases | documents |");
   for (const std::string& arm : arms) absl::StrAppend(&text, " ", arm, " |");
-  absl::StrAppend(&text, "\n|---|---|---|");
+  absl::StrAppend(&text, "\n|---|---|---|---|");
   for (size_t i = 0; i < arms.size(); ++i) absl::StrAppend(&text, "---|");
   for (const auto& [name, cases] : groups) {
-    absl::StrAppend(&text, "\n| ", name, " | ", cases.size(), " |");
+    absl::StrAppend(&text, "\n| ", name, " | ", cases.size(), " | ", CountDocuments(cases), " |");
     for (const std::string& arm : arms) {
       const std::string accuracy =
           cases.front()->judged ? absl::StrFormat("%.0f %%", 100 * Mean(Accuracy(cases, arm))) : "-";

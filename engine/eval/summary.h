@@ -10,7 +10,8 @@
 namespace slimfill::eval {
 
 struct CaseResult {
-  std::string case_id;  // the same for all arms
+  std::string case_id;      // the same for all arms
+  std::string document_id;  // the same for all cases over one document
   std::string kind;
   int64_t target_tokens = 0;
   bool question_first = false;
@@ -18,11 +19,17 @@ struct CaseResult {
   std::map<std::string, RunResult> by_arm;
 };
 
-// A mean with its bootstrap 95 % interval.
+struct Observed {
+  double value = 0;
+  std::string document_id;
+};
+
+// The mean over all values, with a bootstrap 95 % interval that draws documents, each with all its values: questions
+// about one document are not independent.
 struct Estimate {
   double mean = 0, low = 0, high = 0;
 };
-Estimate BootstrapMean(const std::vector<double>& values);
+Estimate BootstrapMean(const std::vector<Observed>& values);
 
 // Tables for people: all cases by arm, then accuracy by kind. Only cases that every arm has run count.
 std::string SummaryTable(const std::vector<CaseResult>& results, const std::vector<std::string>& arms);

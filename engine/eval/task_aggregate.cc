@@ -41,7 +41,7 @@ std::vector<size_t> DrawCounts(size_t items, Rng& rng) {
 
 }  // namespace
 
-absl::StatusOr<EvalCase> MakeAggregate(const Scene& scene) {
+absl::StatusOr<Draft> DraftAggregate(const Scene& scene) {
   Rng& rng = scene.rng;
   const Wording& wording = kWordings[rng.Below(std::size(kWordings))];
   const std::vector<std::string> items = wording.people ? DrawPeople(3, rng) : rng.Sample(TeamNames(), 3);
@@ -54,12 +54,13 @@ absl::StatusOr<EvalCase> MakeAggregate(const Scene& scene) {
   rng.Shuffle(entries);
   const std::vector<std::string> details = DrawNumbers(entries.size(), 4, rng);
   const std::vector<double> depths = SpreadDepths(entries.size(), rng);
-  std::vector<Fact> facts;
+  Draft draft;
   for (size_t i = 0; i < entries.size(); ++i) {
-    facts.push_back({Fill(wording.entry, {{"item", items[entries[i]]}, {"detail", details[i]}}), depths[i],
-                     ask_most || entries[i] == asked});
+    const Bindings bindings = {{"item", items[entries[i]]}, {"detail", details[i]}};
+    draft.facts.push_back(
+        Statement(Fill(wording.entry, bindings), depths[i], ask_most || entries[i] == asked, wording.entry));
   }
-  EvalCase eval_case;
+  EvalCase& eval_case = draft.eval_case;
   if (ask_most) {
     eval_case.question = absl::StrCat(wording.most, " ", wording.form);
     eval_case.answer = items[0];
@@ -69,9 +70,7 @@ absl::StatusOr<EvalCase> MakeAggregate(const Scene& scene) {
     eval_case.answer = absl::StrCat(counts[asked]);
     eval_case.accept = {eval_case.answer, kNumberWords[counts[asked]]};
   }
-  const absl::Status planted = PlantFacts(scene, facts, Filler::kProse, eval_case);
-  if (!planted.ok()) return planted;
-  return eval_case;
+  return draft;
 }
 
 }  // namespace slimfill::eval

@@ -33,20 +33,20 @@ constexpr Planted kPlanted[] = {
      "In the code {above}, what is the primary entry of {NAME}_PORTS?", false},
 };
 
-absl::StatusOr<EvalCase> MakePlanted(const Scene& scene) {
+absl::StatusOr<Draft> DraftPlanted(const Scene& scene) {
   Rng& rng = scene.rng;
   const Planted& planted = kPlanted[rng.Below(std::size(kPlanted))];
   const std::string name = absl::StrCat(rng.Pick(Adjectives()), "_", rng.Pick(Nouns()));
   const std::string value = planted.code_word ? DrawCodeWords(1, rng)[0] : DrawNumbers(1, 5, rng)[0];
-  const Bindings bindings = {{"name", name}, {"NAME", absl::AsciiStrToUpper(name)}, {"value", value}};
-  EvalCase eval_case;
+  const Bindings bindings = {{"name", name}, {"NAME", absl::AsciiStrToUpper(name)}};
+  const std::string subject = Fill(planted.code, bindings);
+  Draft draft{.filler = Filler::kCode};
+  EvalCase& eval_case = draft.eval_case;
   eval_case.question = absl::StrCat(Fill(planted.question, bindings), " Answer with the value only.");
   eval_case.answer = value;
   eval_case.accept = {value};
-  const absl::Status status =
-      PlantFacts(scene, {{Fill(planted.code, bindings), rng.Unit(), true}}, Filler::kCode, eval_case);
-  if (!status.ok()) return status;
-  return eval_case;
+  draft.facts = {Statement(Fill(subject, {{"value", value}}), rng.Unit(), true, subject)};
+  return draft;
 }
 
 // Part of a module with something that can be asked about it.
@@ -72,7 +72,7 @@ absl::StatusOr<Asked> PickFact(const Scene& scene) {
   for (int draw = 0; draw < kDraws; ++draw) {
     const SourceText& module = PickModule(scene.corpus.code(), scene.rng);
     const size_t middle = scene.rng.Below(module.text.size());
-    const auto range = Excerpt(scene.tokenizer, module.text, {middle, middle + 1}, scene.tokens / 2, scene.rng);
+    const auto range = Excerpt(scene.tokenizer, module.text, {middle, middle + 1}, scene.room / 2, scene.rng);
     if (!range.ok()) return range.status();
     std::string code =
         absl::StrCat(kFileMark, module.name, "\n", module.text.substr(range->first, range->second - range->first));
@@ -83,32 +83,23 @@ absl::StatusOr<Asked> PickFact(const Scene& scene) {
 }
 
 // A part of a real module between others, with a question about what it says itself.
-absl::StatusOr<EvalCase> MakeReal(const Scene& scene) {
+absl::StatusOr<Draft> DraftReal(const Scene& scene) {
   const auto asked = PickFact(scene);
   if (!asked.ok()) return asked.status();
   const CodeFact& fact = asked->fact;
-  EvalCase eval_case;
+  Draft draft{.filler = Filler::kCode, .once = fact.definition};
+  EvalCase& eval_case = draft.eval_case;
   eval_case.question = fact.question;
   eval_case.answer = fact.value;
   eval_case.accept = {fact.value};
-  const absl::Status status =
-      PlantFacts(scene, {{asked->code, scene.rng.Unit(), true, /*is_module=*/true}}, Filler::kCode, eval_case);
-  if (!status.ok()) return status;
-  const size_t begin = eval_case.evidence[0].first;
-  eval_case.evidence.clear();
-  for (const ByteRange& range : fact.evidence)
-    eval_case.evidence.emplace_back(begin + range.first, begin + range.second);
-  const size_t definition = eval_case.document.find(fact.definition);
-  if (eval_case.document.find(fact.definition, definition + 1) != std::string::npos) {
-    return absl::AbortedError("defined twice in the document");
-  }
-  return eval_case;
+  draft.facts = {{asked->code, scene.rng.Unit(), fact.evidence, /*is_module=*/true, /*subject=*/""}};
+  return draft;
 }
 
 }  // namespace
 
-absl::StatusOr<EvalCase> MakeCode(const Scene& scene) {
-  return scene.rng.Chance(0.4) ? MakePlanted(scene) : MakeReal(scene);
+absl::StatusOr<Draft> DraftCode(const Scene& scene) {
+  return scene.rng.Chance(0.4) ? DraftPlanted(scene) : DraftReal(scene);
 }
 
 }  // namespace slimfill::eval

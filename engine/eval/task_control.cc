@@ -42,31 +42,28 @@ absl::StatusOr<std::string> LastLines(const engine::Tokenizer& tokenizer, absl::
 
 }  // namespace
 
-absl::StatusOr<EvalCase> MakeSummaryControl(const Scene& scene) {
+absl::StatusOr<Draft> DraftSummaryControl(const Scene& scene) {
   static const auto* questions = new std::vector<std::string>{
       "Summarise the text {above} in about one hundred words.",
       "Write a short summary of everything in the text {above}.",
       "What is the text {above} about? Give an overview of all its parts in one paragraph.",
       "List the main points of the text {above}, from its beginning to its end.",
   };
-  EvalCase eval_case;
-  eval_case.question = scene.rng.Pick(*questions);
-  const Filler filler = scene.rng.Chance(0.25) ? Filler::kCode : Filler::kProse;
-  const absl::Status composed = PlantFacts(scene, {}, filler, eval_case);
-  if (!composed.ok()) return composed;
-  return eval_case;
+  Draft draft;
+  draft.eval_case.question = scene.rng.Pick(*questions);
+  draft.filler = scene.rng.Chance(0.25) ? Filler::kCode : Filler::kProse;
+  return draft;
 }
 
-absl::StatusOr<EvalCase> MakeContinuation(const Scene& scene) {
+absl::StatusOr<Draft> DraftContinuation(const Scene& scene) {
   const Filler filler = scene.rng.Chance(1.0 / 3) ? Filler::kCode : Filler::kProse;
   const auto& sources = filler == Filler::kCode ? scene.corpus.code() : scene.corpus.prose();
   const Cut cut = CutSource(sources, scene.rng);
   const auto before = LastLines(scene.tokenizer, cut.before, scene.tokens - kMinFillerTokens);
   if (!before.ok()) return before.status();
-  EvalCase eval_case;
-  eval_case.question = "Continue the text {above} exactly where it stops.";
-  const absl::Status composed = PlantFacts(scene, {{*before, 1.0, false}}, filler, eval_case);
-  if (!composed.ok()) return composed;
+  Draft draft{.filler = filler};
+  draft.eval_case.question = "Continue the text {above} exactly where it stops.";
+  draft.facts = {Statement(*before, 1.0, /*is_evidence=*/false, /*subject=*/"")};
   const absl::string_view rest = absl::StripLeadingAsciiWhitespace(cut.after);
   const auto ends = scene.tokenizer.EncodeWithOffsets(rest, /*parse_special=*/false);
   if (!ends.ok()) return ends.status();
@@ -74,8 +71,8 @@ absl::StatusOr<EvalCase> MakeContinuation(const Scene& scene) {
   // A token may end inside a character; the answer may not.
   size_t end = (*ends)[tokens - 1].end;
   while (end > 0 && end < rest.size() && (static_cast<unsigned char>(rest[end]) & 0xC0) == 0x80) --end;
-  eval_case.answer = std::string(rest.substr(0, end));
-  return eval_case;
+  draft.eval_case.answer = std::string(rest.substr(0, end));
+  return draft;
 }
 
 }  // namespace slimfill::eval

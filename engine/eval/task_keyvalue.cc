@@ -123,19 +123,34 @@ absl::StatusOr<std::vector<std::pair<Row, ByteRange>>> WriteRows(const Scene& sc
 
 }  // namespace
 
-absl::StatusOr<EvalCase> MakeKeyValue(const Scene& scene) {
+absl::StatusOr<std::vector<Draft>> DraftKeyValues(const Scene& scene, size_t count) {
   Rng& rng = scene.rng;
   const Format& format = kFormats[rng.Below(std::size(kFormats))];
-  const bool reverse = rng.Chance(0.25) && format.reverse != nullptr;
-  EvalCase eval_case;
-  const auto rows = WriteRows(scene, format, eval_case.document);
+  bool reverse = rng.Chance(0.25) && format.reverse != nullptr;
+  std::string document;
+  const auto rows = WriteRows(scene, format, document);
   if (!rows.ok()) return rows.status();
-  const auto& [row, range] = rng.Pick(*rows);
-  eval_case.evidence = {range};
-  eval_case.question = Fill(reverse ? format.reverse : format.question, {{"key", row.key}, {"value", row.value}});
-  eval_case.answer = reverse ? row.key : row.value;
-  eval_case.accept = {eval_case.answer};
-  return eval_case;
+  if (rows->size() < count) return absl::InvalidArgumentError("keyvalue: more questions than rows");
+  std::set<std::string> asked;
+  std::vector<Draft> drafts;
+  while (drafts.size() < count) {
+    const auto& [row, range] = rng.Pick(*rows);
+    if (!asked.insert(row.key).second) continue;
+    EvalCase& eval_case = drafts.emplace_back().eval_case;
+    eval_case.document = document;
+    eval_case.evidence = {range};
+    eval_case.question = Fill(reverse ? format.reverse : format.question, {{"key", row.key}, {"value", row.value}});
+    eval_case.answer = reverse ? row.key : row.value;
+    eval_case.accept = {eval_case.answer};
+    reverse = rng.Chance(0.25) && format.reverse != nullptr;
+  }
+  return drafts;
+}
+
+absl::StatusOr<Draft> DraftKeyValue(const Scene& scene) {
+  absl::StatusOr<std::vector<Draft>> drafts = DraftKeyValues(scene, 1);
+  if (!drafts.ok()) return drafts.status();
+  return std::move(drafts->front());
 }
 
 }  // namespace slimfill::eval

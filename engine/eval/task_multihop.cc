@@ -54,7 +54,7 @@ std::vector<std::string> DrawSubjects(Subject subject, size_t count, std::vector
 
 }  // namespace
 
-absl::StatusOr<EvalCase> MakeMultiHop(const Scene& scene) {
+absl::StatusOr<Draft> DraftMultiHop(const Scene& scene) {
   Rng& rng = scene.rng;
   const Relation& relation = kRelations[rng.Below(std::size(kRelations))];
   const size_t count = 3 + rng.Below(2);
@@ -65,20 +65,19 @@ absl::StatusOr<EvalCase> MakeMultiHop(const Scene& scene) {
       relation.goal == Goal::kPerson ? DrawSubjects(Subject::kPerson, count, people, rng) : DrawNumbers(count, 4, rng);
   std::vector<double> depths = SpreadDepths(2 * count, rng);
   rng.Shuffle(depths);
-  std::vector<Fact> facts;
+  Draft draft;
   for (size_t i = 0; i < count; ++i) {
-    const Bindings bindings = {{"subject", subjects[i]}, {"link", links[i]}, {"goal", goals[i]}};
-    facts.push_back({Fill(relation.first, bindings), depths[2 * i], i == 0});
-    facts.push_back({Fill(relation.second, bindings), depths[2 * i + 1], i == 0});
+    const std::string first = Fill(relation.first, {{"subject", subjects[i]}});
+    const std::string second = Fill(relation.second, {{"link", links[i]}});
+    draft.facts.push_back(Statement(Fill(first, {{"link", links[i]}}), depths[2 * i], i == 0, first));
+    draft.facts.push_back(Statement(Fill(second, {{"goal", goals[i]}}), depths[2 * i + 1], i == 0, second));
   }
-  EvalCase eval_case;
+  EvalCase& eval_case = draft.eval_case;
   eval_case.question =
       absl::StrCat("Use the text {above}. ", Fill(relation.question, {{"subject", subjects[0]}}), " ", relation.form);
   eval_case.answer = goals[0];
   eval_case.accept = {goals[0]};
-  const absl::Status planted = PlantFacts(scene, facts, Filler::kProse, eval_case);
-  if (!planted.ok()) return planted;
-  return eval_case;
+  return draft;
 }
 
 }  // namespace slimfill::eval

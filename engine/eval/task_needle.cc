@@ -109,25 +109,23 @@ std::string Opening(Rng& rng) {
 }
 
 // `count` facts of one form about different things; the first is asked for.
-absl::StatusOr<EvalCase> MakeKeyed(const Scene& scene, size_t count) {
+absl::StatusOr<Draft> DraftKeyed(const Scene& scene, size_t count) {
   Rng& rng = scene.rng;
   const Template& form = kTemplates[rng.Below(std::size(kTemplates))];
   const std::vector<std::string> things = DrawThings(count, rng);
   const std::vector<DrawnValue> values = DrawValues(form.value, count, rng);
   std::vector<double> depths = SpreadDepths(count, rng);
   rng.Shuffle(depths);
-  std::vector<Fact> facts;
+  Draft draft;
   for (size_t i = 0; i < count; ++i) {
-    const Bindings bindings = {{"thing", things[i]}, {"value", values[i].text}};
-    facts.push_back({Fill(form.statement, bindings), depths[i], i == 0});
+    const std::string subject = Fill(form.statement, {{"thing", things[i]}});
+    draft.facts.push_back(Statement(Fill(subject, {{"value", values[i].text}}), depths[i], i == 0, subject));
   }
-  EvalCase eval_case;
+  EvalCase& eval_case = draft.eval_case;
   eval_case.question = absl::StrCat(Opening(rng), Fill(form.question, {{"thing", things[0]}}), " ", Form(form.value));
   eval_case.answer = values[0].text;
   eval_case.accept = values[0].accept;
-  const absl::Status planted = PlantFacts(scene, facts, Filler::kProse, eval_case);
-  if (!planted.ok()) return planted;
-  return eval_case;
+  return draft;
 }
 
 struct ListTemplate {
@@ -149,13 +147,13 @@ constexpr ListTemplate kListTemplates[] = {
 
 }  // namespace
 
-absl::StatusOr<EvalCase> MakeNeedle(const Scene& scene) { return MakeKeyed(scene, 1); }
+absl::StatusOr<Draft> DraftNeedle(const Scene& scene) { return DraftKeyed(scene, 1); }
 
-absl::StatusOr<EvalCase> MakeMultiKey(const Scene& scene) {
-  return MakeKeyed(scene, scene.tokens < 2048 ? 4 : 4 + scene.rng.Below(7));
+absl::StatusOr<Draft> DraftMultiKey(const Scene& scene) {
+  return DraftKeyed(scene, scene.tokens < 2048 ? 4 : 4 + scene.rng.Below(7));
 }
 
-absl::StatusOr<EvalCase> MakeMultiValue(const Scene& scene) {
+absl::StatusOr<Draft> DraftMultiValue(const Scene& scene) {
   constexpr size_t kValues = 3;  // of the thing asked for
   Rng& rng = scene.rng;
   const ListTemplate& form = kListTemplates[rng.Below(std::size(kListTemplates))];
@@ -165,20 +163,19 @@ absl::StatusOr<EvalCase> MakeMultiValue(const Scene& scene) {
   std::vector<double> depths = SpreadDepths(count, rng);
   rng.Shuffle(depths);
   std::sort(depths.begin(), depths.begin() + kValues);  // the answer lists them as they come
-  std::vector<Fact> facts;
+  Draft draft;
   for (size_t i = 0; i < count; ++i) {
     const bool asked = i < kValues;
-    facts.push_back({Fill(form.statement, {{"thing", things[asked ? 0 : 1]}, {"value", values[i]}}), depths[i], asked});
+    const std::string subject = Fill(form.statement, {{"thing", things[asked ? 0 : 1]}});
+    draft.facts.push_back(Statement(Fill(subject, {{"value", values[i]}}), depths[i], asked, subject));
   }
-  EvalCase eval_case;
+  EvalCase& eval_case = draft.eval_case;
   eval_case.question = absl::StrCat(Opening(rng), Fill(form.question, {{"thing", things[0]}}),
                                     " Answer with the three, separated by commas.");
   eval_case.accept.assign(values.begin(), values.begin() + kValues);
   eval_case.answer = absl::StrJoin(eval_case.accept, ", ");
   eval_case.all_required = true;
-  const absl::Status planted = PlantFacts(scene, facts, Filler::kProse, eval_case);
-  if (!planted.ok()) return planted;
-  return eval_case;
+  return draft;
 }
 
 }  // namespace slimfill::eval

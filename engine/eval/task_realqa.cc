@@ -39,29 +39,26 @@ std::vector<Found> FindQuestions(const Corpus& corpus) {
 
 }  // namespace
 
-absl::StatusOr<EvalCase> MakeRealQa(const Scene& scene) {
+absl::StatusOr<Draft> DraftRealQa(const Scene& scene) {
   const std::vector<Found> found = FindQuestions(scene.corpus);
   if (found.empty()) {
     return absl::FailedPreconditionError("realqa: none of the licence texts is the one its questions are about");
   }
   const auto& [question, licence, evidence] = found[scene.seed % found.size()];
-  const auto room = static_cast<int64_t>(kLicenceShare * static_cast<double>(scene.tokens));
+  const auto room = static_cast<int64_t>(kLicenceShare * static_cast<double>(scene.room));
   const auto range = Excerpt(scene.tokenizer, licence->text, evidence, room, scene.rng);
   if (!range.ok()) return range.status();
-  EvalCase eval_case;
+  Draft draft{.filler = Filler::kDocumentation};  // other licences would contradict this one
+  EvalCase& eval_case = draft.eval_case;
   eval_case.question =
       absl::StrCat("Use the text {above}. ", Fill(question->question, {{"title", LicenceTitle(question->licence)}}),
                    " Answer with a few words only.");
   eval_case.answer = question->answer;
   eval_case.accept = question->accept;
-  // Other licences would contradict it, so the rest is documentation.
-  const std::string excerpt = licence->text.substr(range->first, range->second - range->first);
-  const absl::Status planted =
-      PlantFacts(scene, {{excerpt, scene.rng.Unit(), true}}, Filler::kDocumentation, eval_case);
-  if (!planted.ok()) return planted;
-  const size_t moved = eval_case.evidence[0].first - range->first;  // from the licence to the document, may wrap
-  eval_case.evidence = {{evidence.first + moved, evidence.second + moved}};
-  return eval_case;
+  Fact fact{.text = licence->text.substr(range->first, range->second - range->first), .depth = scene.rng.Unit()};
+  fact.evidence.emplace_back(evidence.first - range->first, evidence.second - range->first);
+  draft.facts.push_back(std::move(fact));
+  return draft;
 }
 
 }  // namespace slimfill::eval

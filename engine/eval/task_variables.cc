@@ -41,25 +41,26 @@ void AddChain(const Wording& wording, const std::vector<std::string>& names, con
   const std::vector<double> depths = SpreadDepths(names.size(), rng);
   for (size_t i = 0; i < names.size(); ++i) {
     const Bindings bindings = {{"to", names[i]}, {"value", value}, {"from", i == 0 ? "" : names[i - 1]}};
-    facts.push_back({Fill(i == 0 ? wording.first : wording.next, bindings), depths[i], asked});
+    facts.push_back(Statement(Fill(i == 0 ? wording.first : wording.next, bindings), depths[i], asked, names[i]));
   }
 }
 
 }  // namespace
 
-absl::StatusOr<EvalCase> MakeVariables(const Scene& scene) {
+absl::StatusOr<Draft> DraftVariables(const Scene& scene) {
   Rng& rng = scene.rng;
   const Wording& wording = kWordings[rng.Below(std::size(kWordings))];
   const size_t length = 2 + rng.Below(3);
   const size_t chains = scene.tokens < 2048 ? 2 : 2 + rng.Below(3);
   const std::vector<std::string> names = DrawVariables(chains * length, rng);
   const std::vector<std::string> values = DrawNumbers(chains, 5, rng);
-  std::vector<Fact> facts;
+  Draft draft;
   for (size_t chain = 0; chain < chains; ++chain) {
     const auto begin = names.begin() + static_cast<std::ptrdiff_t>(chain * length);
-    AddChain(wording, {begin, begin + static_cast<std::ptrdiff_t>(length)}, values[chain], chain == 0, rng, facts);
+    AddChain(wording, {begin, begin + static_cast<std::ptrdiff_t>(length)}, values[chain], chain == 0, rng,
+             draft.facts);
   }
-  EvalCase eval_case;
+  EvalCase& eval_case = draft.eval_case;
   const std::vector<std::string> asked(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(length));
   if (rng.Chance(0.5)) {
     eval_case.question =
@@ -75,9 +76,7 @@ absl::StatusOr<EvalCase> MakeVariables(const Scene& scene) {
     eval_case.answer = absl::StrJoin(asked, ", ");
     eval_case.all_required = true;
   }
-  const absl::Status planted = PlantFacts(scene, facts, Filler::kProse, eval_case);
-  if (!planted.ok()) return planted;
-  return eval_case;
+  return draft;
 }
 
 }  // namespace slimfill::eval

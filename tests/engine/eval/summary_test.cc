@@ -9,22 +9,43 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::Not;
 
+std::vector<Observed> Alone(const std::vector<double>& values) {
+  std::vector<Observed> observed;
+  for (const double value : values) observed.push_back({value, std::to_string(observed.size())});
+  return observed;
+}
+
 CaseResult Case(const std::string& kind, bool dense_right, double dense_nll, bool pruned_right, double pruned_nll) {
-  CaseResult result{.kind = kind, .target_tokens = 4096, .judged = true};
+  CaseResult result{.document_id = kind, .kind = kind, .target_tokens = 4096, .judged = true};
   result.by_arm["dense"] = {.right = dense_right, .nll = dense_nll, .answer_tokens = 3};
   result.by_arm["auto"] = {.right = pruned_right, .nll = pruned_nll, .answer_tokens = 3, .flops_ratio = 4};
   return result;
 }
 
 TEST(SummaryTest, BootstrapIntervalHoldsTheMeanAndShrinksToAConstant) {
-  const Estimate same = BootstrapMean({.5, .5, .5});
+  const Estimate same = BootstrapMean(Alone({.5, .5, .5}));
   EXPECT_EQ(same.low, .5);
   EXPECT_EQ(same.high, .5);
-  const Estimate spread = BootstrapMean({0, 1, 0, 1, 0, 1, 0, 1});
+  const Estimate spread = BootstrapMean(Alone({0, 1, 0, 1, 0, 1, 0, 1}));
   EXPECT_EQ(spread.mean, .5);
   EXPECT_LT(spread.low, .4);
   EXPECT_GT(spread.high, .6);
   EXPECT_EQ(BootstrapMean({}).mean, 0);
+}
+
+TEST(SummaryTest, BootstrapDrawsDocumentsNotCases) {
+  // Two documents: whatever is drawn is all 0, all 1, or half of each, however many cases they have.
+  std::vector<Observed> values;
+  for (int i = 0; i < 50; ++i) {
+    values.push_back({0, "a"});
+    values.push_back({1, "b"});
+  }
+  const Estimate clustered = BootstrapMean(values);
+  EXPECT_EQ(clustered.mean, .5);
+  EXPECT_EQ(clustered.low, 0);
+  EXPECT_EQ(clustered.high, 1);
+  // The mean is over cases: a document of three weighs three times one of one.
+  EXPECT_EQ(BootstrapMean({{1, "a"}, {1, "a"}, {1, "a"}, {0, "b"}}).mean, .75);
 }
 
 TEST(SummaryTest, ComparesPairedCasesOnly) {
@@ -32,18 +53,18 @@ TEST(SummaryTest, ComparesPairedCasesOnly) {
   unfinished.by_arm.erase("auto");
   const std::string table = SummaryTable(
       {Case("needle", true, 1, true, .5), Case("needle", false, 2, true, 1.5), unfinished}, {"dense", "auto"});
-  EXPECT_THAT(table, HasSubstr("2 cases"));
+  EXPECT_THAT(table, HasSubstr("2 cases over 1 documents"));
   EXPECT_THAT(table, HasSubstr("| dense | 50.0 % | +0.0"));
   EXPECT_THAT(table, HasSubstr("| auto | 100.0 % | +50.0"));
   EXPECT_THAT(table, HasSubstr("-0.500 [-0.500, -0.500] | 4.00x"));
-  EXPECT_THAT(table, HasSubstr("| needle | 4096 | 2 | 50 % (+0.000) | 100 % (-0.500) |"));
+  EXPECT_THAT(table, HasSubstr("| needle | 4096 | 2 | 1 | 50 % (+0.000) | 100 % (-0.500) |"));
 }
 
 TEST(SummaryTest, CasesWithoutAcceptedAnswersCountByLikelihoodOnly) {
   CaseResult continuation = Case("continuation", false, 2, false, 2.25);
   continuation.judged = false;
   const std::string table = SummaryTable({continuation, Case("needle", true, 1, true, 1)}, {"dense", "auto"});
-  EXPECT_THAT(table, HasSubstr("| continuation | 4096 | 1 | - (+0.000) | - (+0.250) |"));
+  EXPECT_THAT(table, HasSubstr("| continuation | 4096 | 1 | 1 | - (+0.000) | - (+0.250) |"));
   EXPECT_THAT(table, HasSubstr("| auto | 100.0 % |"));
   EXPECT_THAT(table, Not(HasSubstr("50.0 %")));
 }
