@@ -2,13 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numeric>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "engine/prune/policy.h"
-#include "engine/stage.h"
 
 namespace slimfill::calibrate {
 namespace {
@@ -71,14 +69,6 @@ PlanStage HeadStage(int layer, double ratio, std::vector<LayerHead> heads) {
   return stage;
 }
 
-double PlanFlops(const PrunePlan& plan, const engine::ModelConfig& config, int64_t tokens,
-                 const std::vector<int32_t>& forced) {
-  std::vector<int64_t> keep;
-  for (const PlanStage& stage : plan.stages) keep.push_back(engine::BlocksToKeep(plan, stage, 0, tokens, forced));
-  const std::vector<engine::Stage> stages = engine::PrunedStages(plan, keep, config.layers);
-  return engine::Flops(engine::StagesWork(stages, config, tokens, tokens, 0), config);
-}
-
 int Depth(const engine::ModelConfig& config, double share) {
   return static_cast<int>(std::lround(share * config.layers));
 }
@@ -93,14 +83,6 @@ LayerFinding Find(const std::vector<Observation>& observations, const PrunePlan&
   return finding;
 }
 
-// The smallest ratio at which the finding holds `target`, or 0.
-double SmallestRatio(const LayerFinding& finding, const std::vector<double>& ratios, double target) {
-  for (size_t i = 0; i < ratios.size(); ++i) {
-    if (finding.recall[i] >= target) return ratios[i];
-  }
-  return 0;
-}
-
 void AddThirdStage(const engine::ModelConfig& config, const ChooseOptions& options, PrunePlan& plan) {
   const int layer = Depth(config, 0.92);
   const PlanStage& last = plan.stages.back();
@@ -112,38 +94,64 @@ void AddThirdStage(const engine::ModelConfig& config, const ChooseOptions& optio
   plan.stages.push_back(stage);
 }
 
-// Every plan that holds the targets: with each second pruning that does, and without one.
-std::vector<PrunePlan> Candidates(const Choice& findings, const engine::ModelConfig& config,
-                                  const ChooseOptions& options) {
-  std::vector<PrunePlan> plans;
-  const auto add = [&](PrunePlan plan) {
+// A pruning by a finding's heads at every budget there is.
+std::vector<PlanStage> StageChoices(const LayerFinding& finding, const std::vector<double>& ratios,
+                                    const std::vector<ScoreBudget>& by_score) {
+  std::vector<PlanStage> choices;
+  for (const double ratio : ratios) choices.push_back(HeadStage(finding.layer, ratio, finding.heads));
+  for (const ScoreBudget& budget : by_score) {
+    PlanStage& stage = choices.emplace_back(HeadStage(finding.layer, budget.least, finding.heads));
+    stage.keep_score = budget.keep_score;
+    stage.max_ratio = budget.most;
+  }
+  return choices;
+}
+
+// Whether the heads keep the target at the widest budget: else there is no use in trying the others.
+bool CanHold(const LayerFinding& finding, double target) { return finding.recall.back() >= target; }
+
+// The cheapest plan that holds the target, with or without a second pruning. Empty stages: none does.
+PrunePlan Cheapest(const Choice& findings, const engine::ModelConfig& config, const ChooseOptions& options,
+                   Simulator& simulator, Merit& merit) {
+  PrunePlan best;
+  merit.cost = 1;
+  const auto consider = [&](PrunePlan plan) {
     AddThirdStage(config, options, plan);
-    plans.push_back(std::move(plan));
+    const Merit found = simulator.Judge(plan);
+    if (found.recall < options.recall || found.cost >= merit.cost) return;
+    merit = found;
+    best = std::move(plan);
   };
   for (const LayerFinding& first : findings.first_layers) {
-    const double ratio = SmallestRatio(first, options.first_ratios, options.first_recall);
-    if (ratio == 0) continue;
-    PrunePlan plan;
-    plan.name = options.name;
-    plan.stages = {HeadStage(first.layer, ratio, first.heads)};
-    add(plan);
-    for (const LayerFinding& second : findings.second_layers) {
-      const double second_ratio = SmallestRatio(second, options.second_ratios, options.second_recall);
-      if (second_ratio == 0 || second_ratio >= ratio || second.layer - kSecondSpan < first.layer) continue;
-      plan.stages.resize(1);
-      plan.stages.push_back(HeadStage(second.layer, second_ratio, second.heads));
-      add(plan);
+    if (!CanHold(first, options.recall)) continue;
+    for (const PlanStage& stage : StageChoices(first, options.first_ratios, options.first_by_score)) {
+      PrunePlan plan;
+      plan.name = options.name;
+      plan.stages = {stage};
+      // Alone it loses least: what it does not hold, no second pruning brings back.
+      if (simulator.Judge(plan).recall < options.recall) continue;
+      consider(plan);
+      for (const LayerFinding& second : findings.second_layers) {
+        if (!CanHold(second, options.recall) || second.layer - kSecondSpan < first.layer) continue;
+        for (const PlanStage& next : StageChoices(second, options.second_ratios, options.second_by_score)) {
+          if (next.keep_ratio >= stage.keep_ratio && next.keep_score == 0) continue;
+          plan.stages.resize(1);
+          plan.stages.push_back(next);
+          consider(plan);
+        }
+      }
     }
   }
-  return plans;
+  return best;
 }
 
 // For prompts where the first pruning is not sure.
 void AddRetry(const Choice& findings, const ChooseOptions& options, PrunePlan& plan) {
   const PlanStage& first = plan.stages.front();
+  const double most = std::max(first.keep_ratio, first.max_ratio);
   const int limit = plan.stages.size() > 1 ? plan.stages[1].prune_layer : first.prune_layer;
   size_t wider = 0;
-  while (wider + 1 < options.first_ratios.size() && options.first_ratios[wider] <= first.keep_ratio) ++wider;
+  while (wider + 1 < options.first_ratios.size() && options.first_ratios[wider] <= most) ++wider;
   const LayerFinding* best = nullptr;
   for (const LayerFinding& layer : findings.first_layers) {
     if (layer.layer <= first.prune_layer || layer.layer > limit) continue;
@@ -166,32 +174,29 @@ absl::StatusOr<Choice> ChoosePlan(const std::vector<Observation>& observations, 
     choice.second_layers.push_back(
         Find(observations, base, layer - kSecondSpan + 1, layer, options.second_ratios, options.max_second_heads));
   }
-  int64_t tokens = 0;
-  for (const Observation& observation : observations) tokens += observation.prompt_tokens;
-  tokens /= static_cast<int64_t>(observations.size());
-  double least = std::numeric_limits<double>::infinity();
-  for (PrunePlan& plan : Candidates(choice, config, options)) {
-    const double flops = PlanFlops(plan, config, tokens, observations.front().heads.forced);
-    if (flops >= least) continue;
-    least = flops;
-    choice.plan = std::move(plan);
-  }
+  Simulator simulator(observations, config);
+  choice.plan = Cheapest(choice, config, options, simulator, choice.merit);
   if (choice.plan.stages.empty()) {
     double highest = 0;
     for (const LayerFinding& layer : choice.first_layers) highest = std::max(highest, layer.recall.back());
     return absl::FailedPreconditionError(absl::StrFormat(
         "no layer's heads hold %.2f of the evidence at any budget (the best %.2f): lower --recall, or serve this model "
         "without a calibrated plan",
-        options.first_recall, highest));
+        options.recall, highest));
   }
   AddRetry(choice, options, choice.plan);
   return choice;
 }
 
-void ChooseThresholds(const std::vector<Observation>& observations, double false_alarms, PrunePlan& plan) {
+void ChooseThresholds(const std::vector<Observation>& observations, const engine::ModelConfig& config,
+                      double false_alarms, PrunePlan& plan) {
   const PlanStage& first = plan.stages.front();
+  PrunePlan first_only = plan;
+  first_only.stages = {first};
+  Simulator simulator(observations, config);
   std::vector<double> peaks, question_entropies, control_entropies;
-  for (const Observation& observation : observations) {
+  for (size_t i = 0; i < observations.size(); ++i) {
+    const Observation& observation = observations[i];
     const std::vector<float> scores = CombinedScores(observation, first.heads);
     std::vector<int32_t> blocks(observation.heads.blocks);
     std::iota(blocks.begin(), blocks.end(), 0);
@@ -201,7 +206,7 @@ void ChooseThresholds(const std::vector<Observation>& observations, double false
       continue;
     }
     question_entropies.push_back(entropy);
-    if (Recall(observation, plan, scores, first.keep_ratio) < 1) continue;
+    if (simulator.Run(i, first_only).recall < 1) continue;
     float peak = 0;
     for (const LayerHead& head : first.heads) {
       peak = std::max(peak, observation.heads.Peak(head.layer, head.head));

@@ -6,17 +6,28 @@
 
 #include "absl/status/statusor.h"
 #include "engine/calibrate/observation.h"
+#include "engine/calibrate/simulate.h"
 #include "engine/model/config.h"
 
 namespace slimfill::calibrate {
 
+// See PlanStage: `least` is its keep_ratio, `most` its max_ratio.
+struct ScoreBudget {
+  double least, keep_score, most;
+};
+
 struct ChooseOptions {
   std::string name;
-  // Share of the evidence that a pruning must keep, kind-balanced.
-  double first_recall = 0.95;
-  double second_recall = 0.98;
+  // Share of the evidence that the prunings together must keep, at every length, kind-balanced.
+  double recall = 0.93;
+  // Budgets that are tried.
   std::vector<double> first_ratios = {0.125, 0.1875, 0.25, 0.3125, 0.375, 0.5};
   std::vector<double> second_ratios = {0.0625, 0.09375, 0.125, 0.1875, 0.25};
+  std::vector<ScoreBudget> first_by_score = {{0.125, 0.3, 0.25},  {0.125, 0.3, 0.375}, {0.125, 0.2, 0.25},
+                                             {0.125, 0.2, 0.375}, {0.125, 0.2, 0.5},   {0.125, 0.15, 0.375},
+                                             {0.125, 0.15, 0.5},  {0.125, 0.1, 0.375}, {0.125, 0.1, 0.5}};
+  std::vector<ScoreBudget> second_by_score = {{0.0625, 0.2, 0.1875}, {0.0625, 0.2, 0.25},  {0.0625, 0.1, 0.1875},
+                                              {0.0625, 0.1, 0.25},   {0.0625, 0.05, 0.25}, {0.0625, 0.05, 0.375}};
   double third_ratio = 0.0625;
   int max_first_heads = 2;
   int max_second_heads = 4;
@@ -31,19 +42,21 @@ struct LayerFinding {
 
 struct Choice {
   engine::PrunePlan plan;
+  Merit merit;                                            // of the plan on the observations
   std::vector<LayerFinding> first_layers, second_layers;  // all that were looked at
 };
 
-// The cheapest prefill (by the work model at the observations' mean length) of those whose first pruning, by the heads
-// of one layer, and second pruning, by heads of a later layer and the three before it, hold their targets. The third:
-// at 0.92 depth, by the second's scores. Retry: the later layer, not after the second pruning, whose heads hold most at
-// the next larger budget. FAILED_PRECONDITION when no layer holds the first target: no head retrieves early enough.
+// The cheapest prefill (by the work model, on the observed prompts) of those that hold the target: a first pruning by
+// the heads of one layer, perhaps a second by heads of a later layer and the three before it, and a third at 0.92 depth
+// by the scores before. Retry: the later layer, not after the second pruning, whose heads hold most at the next larger
+// budget. FAILED_PRECONDITION when no layer holds the target: no head retrieves early enough.
 absl::StatusOr<Choice> ChoosePlan(const std::vector<Observation>& observations, const engine::ModelConfig& config,
                                   const ChooseOptions& options);
 
 // Safety thresholds from fresh observations with and without evidence. min_peak: such that at most `false_alarms` of
 // the prunings that kept all evidence fall below it. max_entropy: half-way between the questions' and the controls'
 // where they part, else above `1 - false_alarms` of the questions'.
-void ChooseThresholds(const std::vector<Observation>& observations, double false_alarms, engine::PrunePlan& plan);
+void ChooseThresholds(const std::vector<Observation>& observations, const engine::ModelConfig& config,
+                      double false_alarms, engine::PrunePlan& plan);
 
 }  // namespace slimfill::calibrate

@@ -68,7 +68,8 @@ Observation ObserveCase(engine::StudyEngine& engine, const eval::EvalCase& test_
   request.prompt = prompt.chat.tokens;
   request.last_user_content = prompt.chat.content_ranges.back();
   const auto prompt_tokens = static_cast<int64_t>(request.prompt.size());
-  return {test_case.kind, prompt_tokens, prompt.evidence_blocks, Must(engine.ScoreHeads(std::move(request), layers))};
+  return {test_case.kind, test_case.target_tokens, prompt_tokens, prompt.evidence_blocks,
+          Must(engine.ScoreHeads(std::move(request), layers))};
 }
 
 std::vector<Observation> Observe(engine::StudyEngine& engine, const eval::Corpus& corpus, const Options& options,
@@ -129,7 +130,9 @@ Json Evidence(const Options& options, const engine::EngineInfo& info, const Choi
   return {{"model_sha256", info.model_sha256},
           {"lengths", options.lengths},
           {"learned_from", absl::StrCat(observations.size(), " prompts: ", absl::StrJoin(kLearnedKinds, ", "))},
-          {"target_recall", {options.choose.first_recall, options.choose.second_recall}},
+          {"target_recall", options.choose.recall},
+          {"recall", choice.merit.recall},
+          {"flops_ratio", 1 / choice.merit.cost},
           {"first_ratios", options.choose.first_ratios},
           {"first_pruning", FindingsJson(choice.first_layers)},
           {"second_ratios", options.choose.second_ratios},
@@ -173,14 +176,12 @@ int Main(int argc, char** argv) {
                  "a file that keeps what heads were seen to do; goes on where it ends");
   app.add_option("--lengths", options.lengths, "tokens of the documents")->delimiter(',')->capture_default_str();
   app.add_option("--cases", options.cases, "of each kind and length to learn from")->check(CLI::Range(1, 1000));
-  app.add_option("--threshold-cases", options.threshold_cases, "fresh ones for the safety thresholds")
-      ->check(CLI::Range(1, 1000));
+  app.add_option("--threshold-cases", options.threshold_cases, "fresh ones for the safety thresholds; 0: none are set")
+      ->check(CLI::Range(0, 1000));
   app.add_option("--verify-cases", options.verify_cases, "of each kind and length, run end to end; 0: none")
       ->check(CLI::Range(0, 1000));
-  app.add_option("--recall", options.choose.first_recall, "share of the evidence that the first pruning must keep")
-      ->check(CLI::Range(0.0, 1.0))
-      ->capture_default_str();
-  app.add_option("--second-recall", options.choose.second_recall, "the same for the second")
+  app.add_option("--recall", options.choose.recall,
+                 "share of the evidence that the prunings must keep, at every length")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
   app.add_option("--third-ratio", options.choose.third_ratio, "share of the prompt that the last pruning keeps")
@@ -206,14 +207,17 @@ int Main(int argc, char** argv) {
   PrintFindings("first pruning", choice.first_layers, options.choose.first_ratios);
   PrintFindings("second pruning", choice.second_layers, options.choose.second_ratios);
 
-  std::vector<std::string> threshold_kinds = kLearnedKinds;
-  threshold_kinds.insert(threshold_kinds.end(), kControlKinds.begin(), kControlKinds.end());
-  ChooseThresholds(Observe(*engine, corpus, options, file, threshold_kinds, options.threshold_cases, kThresholdSeeds,
-                           "setting thresholds"),
-                   options.false_alarms, choice.plan);
+  if (options.threshold_cases > 0) {
+    std::vector<std::string> kinds = kLearnedKinds;
+    kinds.insert(kinds.end(), kControlKinds.begin(), kControlKinds.end());
+    ChooseThresholds(
+        Observe(*engine, corpus, options, file, kinds, options.threshold_cases, kThresholdSeeds, "setting thresholds"),
+        engine->info().model, options.false_alarms, choice.plan);
+  }
   const Json evidence = Evidence(options, engine->info(), choice, observations);
   Write(options.out, choice.plan, evidence, "");
-  std::printf("\n%s\nwrote %s\n", engine::PlanToJson(choice.plan).c_str(), options.out.c_str());
+  std::printf("\nkeeps %.1f %% of the evidence at %.2fx fewer FLOPs\n%s\nwrote %s\n", 100 * choice.merit.recall,
+              1 / choice.merit.cost, engine::PlanToJson(choice.plan).c_str(), options.out.c_str());
   if (options.verify_cases > 0) {
     const std::string table = eval::SummaryTable(Verify(*engine, choice.plan, options), {"dense", "plan"});
     Write(options.out, choice.plan, evidence, table);

@@ -12,6 +12,7 @@ namespace slimfill::calibrate {
 
 struct Observation {
   std::string kind;
+  int64_t target_tokens = 0;  // of the document: its length band
   int64_t prompt_tokens = 0;
   std::vector<int32_t> evidence;  // blocks, ascending; empty: nothing in particular is looked up
   engine::AllHeadScores heads;

@@ -18,6 +18,7 @@ Json ToJson(const std::string& id, const std::string& model_sha256, const Observ
   return {{"id", id},
           {"model_sha256", model_sha256},
           {"kind", observation.kind},
+          {"target_tokens", observation.target_tokens},
           {"prompt_tokens", observation.prompt_tokens},
           {"evidence", observation.evidence},
           {"layers", heads.layers},
@@ -30,6 +31,7 @@ Json ToJson(const std::string& id, const std::string& model_sha256, const Observ
 
 Observation FromJson(const Json& json) {
   Observation observation{.kind = json.at("kind"),
+                          .target_tokens = json.at("target_tokens"),
                           .prompt_tokens = json.at("prompt_tokens"),
                           .evidence = json.at("evidence").get<std::vector<int32_t>>()};
   engine::AllHeadScores& heads = observation.heads;

@@ -93,7 +93,7 @@ TEST(ChoosePlanTest, TakesTheEarliestLayerThatHoldsTheTarget) {
 }
 
 TEST(ChoosePlanTest, ALowerTargetPrunesEarlier) {
-  const absl::StatusOr<Choice> choice = ChoosePlan(Questions(), Config(), {.first_recall = .5});
+  const absl::StatusOr<Choice> choice = ChoosePlan(Questions(), Config(), {.recall = .5});
   ASSERT_TRUE(choice.ok()) << choice.status();
   EXPECT_EQ(choice->plan.stages[0].prune_layer, 2);
   ASSERT_TRUE(choice->plan.retry.has_value());
@@ -108,10 +108,10 @@ TEST(ChoosePlanTest, SaysWhenNoHeadRetrieves) {
 }
 
 TEST(ChooseThresholdsTest, PartsQuestionsFromControls) {
-  engine::PrunePlan plan = ChoosePlan(Questions(), Config(), {.first_recall = .5})->plan;
+  engine::PrunePlan plan = ChoosePlan(Questions(), Config(), {.recall = .5})->plan;
   std::vector<Observation> fresh = Questions();
   for (int i = 0; i < 4; ++i) fresh.push_back(Blind("summary", {}));
-  ChooseThresholds(fresh, /*false_alarms=*/0, plan);
+  ChooseThresholds(fresh, Config(), /*false_alarms=*/0, plan);
   EXPECT_FLOAT_EQ(plan.min_peak, .8f);  // of (2, 3) where it sees its needle
   EXPECT_GT(plan.max_entropy, 0);
   EXPECT_LE(plan.max_entropy, 1);
