@@ -21,8 +21,9 @@ constexpr absl::Duration kMinLoadBudget = absl::Milliseconds(50);
 
 absl::StatusOr<std::unique_ptr<PrunePlan>> LoadPlan(const std::string& choice, const ModelConfig& config) {
   if (choice == "off") return nullptr;
-  if (choice == "builtin") {
-    auto plan = std::make_unique<PrunePlan>(BuiltinPlan(config));
+  if (choice == "fast" || choice == "safe") {
+    const PlanVariant variant = choice == "safe" ? PlanVariant::kSafe : PlanVariant::kFast;
+    auto plan = std::make_unique<PrunePlan>(BuiltinPlan(config, variant));
     if (plan->stages.empty()) return nullptr;  // a model of very few layers
     SLIMFILL_RETURN_IF_ERROR(CheckPlan(*plan, config));
     return plan;
@@ -30,7 +31,7 @@ absl::StatusOr<std::unique_ptr<PrunePlan>> LoadPlan(const std::string& choice, c
   std::ifstream file(choice, std::ios::binary);
   if (!file) {
     return absl::NotFoundError(
-        absl::StrCat("cannot read the plan file '", choice, "': give --plan builtin, off, or a readable file"));
+        absl::StrCat("cannot read the plan file '", choice, "': give --plan fast, safe, off, or a readable file"));
   }
   std::stringstream text;
   text << file.rdbuf();

@@ -17,7 +17,7 @@ namespace slimfill::engine {
 
 struct PrunedEngineOptions {
   std::string model_path;
-  std::string plan = "builtin";               // "builtin", "off", or a plan file's path
+  std::string plan = "fast";                  // "fast", "safe", "off", or a plan file's path
   int64_t max_context = 0;                    // tokens; 0: the model's own
   int64_t chunk_tokens = 1024;                // a multiple of 64
   int64_t kv_pages_bytes = int64_t{4} << 30;  // KV the engine may hold

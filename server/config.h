@@ -25,7 +25,7 @@ struct ServerConfig {
   int64_t max_context = 0;            // tokens; 0: the model's own
   int64_t chunk_tokens = 0;           // 0: the engine's choice
   int64_t kv_pages_memory_bytes = 0;  // KV pages inside the engine; 0: the engine's choice
-  std::string plan = "builtin";       // builtin, off or a file
+  std::string plan = "fast";          // fast, safe, off or a file
   int64_t max_queue = 256;
   int64_t max_queue_tokens = int64_t{4} << 20;
   int max_running = 8;

@@ -137,7 +137,7 @@ std::vector<Option> MakeOptions() {
       Whole("max-context", &C::max_context, 0, kManyTokens, "tokens of prompt plus answer; 0: what the model allows"),
       Whole("chunk-tokens", &C::chunk_tokens, 0, 1 << 20, "tokens that prefill runs in one go; 0: chosen by backend"),
       Bytes("kv-pages-memory", &C::kv_pages_memory_bytes, "memory for KV pages of running requests, or auto", "auto"),
-      Text("plan", &C::plan, "prune plan: builtin, off (dense) or a file"),
+      Text("plan", &C::plan, "prune plan: fast, safe, off (dense) or a file"),
       Whole("max-queue", &C::max_queue, 1, 1 << 20, "requests that may wait"),
       Whole("max-queue-tokens", &C::max_queue_tokens, 1, int64_t{1} << 40, "prompt tokens that may wait"),
       Whole("max-running", &C::max_running, 1, 1024, "requests in prefill or decode at once"),

@@ -19,7 +19,7 @@ namespace slimfill::engine {
 namespace {
 
 struct Options {
-  std::string model, backend = "cpu", document, plan = "builtin";
+  std::string model, backend = "cpu", document, plan = "fast";
   int64_t tokens = 8192;
   int64_t chunk_tokens = 1024;
   int threads = 0, repeats = 3, max_tokens = 16;

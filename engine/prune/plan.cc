@@ -1,71 +1,9 @@
 #include "engine/prune/plan.h"
 
-#include <algorithm>
-#include <cmath>
-
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 
 namespace slimfill::engine {
-namespace {
-
-bool HasShape(const ModelConfig& config, Architecture architecture, int layers, int hidden, int heads) {
-  return config.architecture == architecture && config.layers == layers && config.hidden == hidden &&
-         config.heads == heads;
-}
-
-PlanStage Ratio(int layer, double keep_ratio, ScoreKind score, std::vector<LayerHead> heads = {}) {
-  PlanStage stage;
-  stage.prune_layer = layer;
-  stage.keep_ratio = keep_ratio;
-  stage.score = score;
-  stage.heads = std::move(heads);
-  return stage;
-}
-
-PlanStage Tokens(int layer, int64_t keep_tokens) {
-  PlanStage stage;
-  stage.prune_layer = layer;
-  stage.keep_tokens = keep_tokens;
-  stage.score = ScoreKind::kPaper;
-  return stage;
-}
-
-// Calibrated: head (3,5) finds the block of an answer at layer 3 already; its peak and the entropy of its scores tell
-// when it does not.
-PrunePlan Qwen05b() {
-  PrunePlan plan;
-  plan.name = "qwen2.5-0.5b";
-  plan.stages = {Ratio(3, 0.25, ScoreKind::kHeads, {{3, 5}}),
-                 Ratio(11, 0.1875, ScoreKind::kHeads, {{9, 8}, {9, 10}, {11, 12}, {11, 1}}),
-                 Ratio(22, 0.125, ScoreKind::kPrevious)};
-  plan.min_peak = 0.4;
-  plan.max_entropy = 0.86;
-  plan.retry = Ratio(9, 0.375, ScoreKind::kHeads, {{9, 8}});
-  return plan;
-}
-
-PrunePlan SmolLm2135m() {
-  PrunePlan plan;
-  plan.name = "smollm2-135m";
-  plan.stages = {Ratio(7, 0.25, ScoreKind::kHeads, {{7, 7}}),
-                 Ratio(17, 0.1875, ScoreKind::kHeads, {{14, 3}, {15, 6}, {17, 3}, {17, 4}}),
-                 Ratio(28, 0.125, ScoreKind::kPrevious)};
-  return plan;
-}
-
-// The paper's own plan for its models: no safety rules beyond sink and local blocks.
-PrunePlan Paper(std::string name, std::vector<PlanStage> stages) {
-  PrunePlan plan;
-  plan.name = std::move(name);
-  plan.stages = std::move(stages);
-  plan.local_blocks = {{0, 2}};
-  plan.swap_margin = 0;
-  return plan;
-}
-
-}  // namespace
-
 double PlanStage::RatioFor(int64_t prompt_tokens) const {
   for (const KeepBand& band : keep_bands) {
     if (band.up_to_tokens == 0 || prompt_tokens <= band.up_to_tokens) return band.ratio;
@@ -78,32 +16,6 @@ int PrunePlan::LocalBlocksFor(int64_t prompt_tokens) const {
     if (band.up_to_tokens == 0 || prompt_tokens <= band.up_to_tokens) return band.blocks;
   }
   return local_blocks.empty() ? 2 : local_blocks.back().blocks;
-}
-
-// Depths at which score kAttention keeps the quality of small models: 11, 17 and 22 of 24 layers.
-PrunePlan UncalibratedPlan(const ModelConfig& config) {
-  PrunePlan plan;
-  plan.name = "uncalibrated";
-  plan.attention_layers = std::min(plan.attention_layers, config.layers);
-  const std::pair<double, double> depth_and_ratio[] = {{0.47, 0.25}, {0.71, 0.1875}, {0.92, 0.125}};
-  for (const auto& [depth, ratio] : depth_and_ratio) {
-    const int layer = static_cast<int>(std::lround(depth * config.layers));
-    const bool first_or_deeper = plan.stages.empty() || layer > plan.stages.back().prune_layer;
-    if (layer < config.layers - 1 && first_or_deeper) plan.stages.push_back(Ratio(layer, ratio, ScoreKind::kAttention));
-  }
-  return plan;
-}
-
-PrunePlan BuiltinPlan(const ModelConfig& config) {
-  if (HasShape(config, Architecture::kQwen2, 24, 896, 14)) return Qwen05b();
-  if (HasShape(config, Architecture::kLlama, 30, 576, 9)) return SmolLm2135m();
-  if (HasShape(config, Architecture::kLlama, 32, 4096, 32)) {
-    return Paper("llama-3.1-8b", {Tokens(10, 8192), Tokens(20, 4096), Tokens(30, 2048)});
-  }
-  if (HasShape(config, Architecture::kQwen2, 28, 3584, 28)) {
-    return Paper("qwen2.5-7b", {Tokens(9, 12288), Tokens(18, 6144), Tokens(26, 4096)});
-  }
-  return UncalibratedPlan(config);
 }
 
 namespace {

@@ -87,14 +87,21 @@ struct PrunePlan {
   int LocalBlocksFor(int64_t prompt_tokens) const;
 };
 
+// Fast: as much speed as keeps answers as a rule. Safe: answers as good as dense where that can be had by pruning less.
+enum class PlanVariant { kFast, kSafe };
+
 // The plan built in for a model of this shape, or the calibration-free one (score kAttention, first pruning at about
-// half depth), named "uncalibrated".
-PrunePlan BuiltinPlan(const ModelConfig& config);
+// half depth), named "uncalibrated". A plan that has no variants serves as both.
+PrunePlan BuiltinPlan(const ModelConfig& config, PlanVariant variant = PlanVariant::kFast);
+std::vector<PrunePlan> BuiltinPlans(const ModelConfig& config);  // all that fit the model
 PrunePlan UncalibratedPlan(const ModelConfig& config);
 
-// Plan files: see docs/plans.md. INVALID_ARGUMENT naming key, value and what is allowed.
+// Plan files: see docs/plans.md. INVALID_ARGUMENT naming key, value and what is allowed; also for a plan that says it
+// is for a model of another shape.
 absl::StatusOr<PrunePlan> ParsePlan(absl::string_view json, const ModelConfig& config);
 std::string PlanToJson(const PrunePlan& plan);
+// The shape that a plan file may name as its model's, as JSON.
+std::string ModelShapeJson(const ModelConfig& config);
 
 // Checks a plan against a model: layers increasing and inside the model, heads inside it, ratios in (0, 1] not
 // increasing.

@@ -160,13 +160,28 @@ absl::Status ParseLocalBlocks(ObjectReader& reader, PrunePlan& plan) {
   return absl::OkStatus();
 }
 
+Json ShapeOf(const ModelConfig& config) {
+  return {{"architecture", ArchitectureName(config.architecture)},
+          {"layers", config.layers},
+          {"hidden", config.hidden},
+          {"heads", config.heads}};
+}
+
 }  // namespace
+
+std::string ModelShapeJson(const ModelConfig& config) { return ShapeOf(config).dump(); }
 
 absl::StatusOr<PrunePlan> ParsePlan(absl::string_view text, const ModelConfig& config) {
   const Json json = Json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
   if (!json.is_object()) return absl::InvalidArgumentError("plan: not a JSON object");
   ObjectReader reader(json, "plan");
   PrunePlan plan;
+  if (const Json* model = reader.Member("model");
+      model != nullptr && nlohmann::json(*model) != nlohmann::json(ShapeOf(config))) {
+    return absl::InvalidArgumentError(absl::StrCat("plan: it is for the model ", model->dump().substr(0, 200),
+                                                   ", this one is ", ShapeOf(config).dump(),
+                                                   ": calibrate a plan for it with slimfill-calibrate"));
+  }
   SLIMFILL_RETURN_IF_ERROR(reader.Read("name", plan.name));
   SLIMFILL_RETURN_IF_ERROR(reader.Read("query_window", plan.query_window));
   SLIMFILL_RETURN_IF_ERROR(reader.Read("attention_window", plan.attention_window));

@@ -81,7 +81,7 @@ class EngineTest : public ::testing::Test {
     PrunedEngineOptions options;
     options.model_path = testing::WriteTemporaryFile("tiny.gguf", testing::MakeTinyModelGguf(options_));
     options.plan = plan;
-    if (plan != "off" && plan != "builtin") {
+    if (plan != "off" && plan != "fast") {
       options.plan =
           testing::WriteTemporaryFile("plan.json", {reinterpret_cast<const std::byte*>(plan.data()),
                                                     reinterpret_cast<const std::byte*>(plan.data() + plan.size())});

@@ -1,5 +1,7 @@
 #include "engine/prune/plan.h"
 
+#include "absl/strings/str_cat.h"
+#include "engine/prune/plans/builtin_plans_data.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -19,13 +21,67 @@ ModelConfig Qwen05b() {
   return config;
 }
 
-TEST(PlanTest, KnowsTheModelsItWasCalibratedFor) {
-  const PrunePlan plan = BuiltinPlan(Qwen05b());
-  EXPECT_EQ(plan.name, "qwen2.5-0.5b");
-  ASSERT_EQ(plan.stages.size(), 3);
-  EXPECT_EQ(plan.stages[0].prune_layer, 3);
-  EXPECT_EQ(plan.stages[0].heads, (std::vector<LayerHead>{{3, 5}}));
-  EXPECT_TRUE(CheckPlan(plan, Qwen05b()).ok());
+ModelConfig SmolLm2() {
+  ModelConfig config;
+  config.architecture = Architecture::kLlama;
+  config.layers = 30;
+  config.hidden = 576;
+  config.heads = 9;
+  config.kv_heads = 3;
+  config.head_dim = 64;
+  return config;
+}
+
+ModelConfig Llama8b() {
+  ModelConfig config;
+  config.architecture = Architecture::kLlama;
+  config.layers = 32;
+  config.hidden = 4096;
+  config.heads = 32;
+  return config;
+}
+
+ModelConfig Qwen7b() {
+  ModelConfig config;
+  config.architecture = Architecture::kQwen2;
+  config.layers = 28;
+  config.hidden = 3584;
+  config.heads = 28;
+  return config;
+}
+
+TEST(BuiltinPlanTest, ThereIsAFastAndASafeOneForTheModelsItWasCalibratedFor) {
+  for (const auto& [config, name] : {std::pair(Qwen05b(), "qwen2.5-0.5b"), std::pair(SmolLm2(), "smollm2-135m")}) {
+    EXPECT_EQ(BuiltinPlan(config, PlanVariant::kFast).name, absl::StrCat(name, "-fast"));
+    EXPECT_EQ(BuiltinPlan(config, PlanVariant::kSafe).name, absl::StrCat(name, "-safe"));
+  }
+}
+
+TEST(BuiltinPlanTest, AnAuthorsPlanServesAsBoth) {
+  for (const PlanVariant variant : {PlanVariant::kFast, PlanVariant::kSafe}) {
+    EXPECT_EQ(BuiltinPlan(Llama8b(), variant).name, "llama-3.1-8b");
+    EXPECT_EQ(BuiltinPlan(Qwen7b(), variant).name, "qwen2.5-7b");
+  }
+}
+
+TEST(BuiltinPlanTest, EveryPlanFileIsOfAKnownModelAndValid) {
+  size_t plans = 0;
+  for (const ModelConfig& config : {Qwen05b(), SmolLm2(), Llama8b(), Qwen7b()}) {
+    for (const PrunePlan& plan : BuiltinPlans(config)) {
+      EXPECT_TRUE(CheckPlan(plan, config).ok()) << plan.name;
+      ++plans;
+    }
+  }
+  EXPECT_EQ(plans, BuiltinPlanTexts().size());
+}
+
+TEST(PlanTest, IsRefusedForAModelOfAnotherShape) {
+  const absl::StatusOr<PrunePlan> plan =
+      ParsePlan(absl::StrCat(R"({"stages": [{"prune_layer": 3, "keep_ratio": 0.5, "score": "paper"}], "model": )",
+                             ModelShapeJson(Qwen05b()), "}"),
+                Llama8b());
+  EXPECT_EQ(plan.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(plan.status().message()), HasSubstr("slimfill-calibrate"));
 }
 
 TEST(PlanTest, GivesAnUnknownModelAnUncalibratedPlanFromHalfDepthOn) {

@@ -1,0 +1,11 @@
+# Makes a C++ source of the plan files beside this one, which becomes BUILTIN_PLANS_SOURCE.
+file(GLOB plan_files CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/*.json)
+list(SORT plan_files)
+set(BUILTIN_PLANS "")
+foreach(plan_file IN LISTS plan_files)
+  file(READ ${plan_file} plan)
+  string(APPEND BUILTIN_PLANS "    R\"json(${plan})json\",\n")
+endforeach()
+set(BUILTIN_PLANS_SOURCE ${CMAKE_CURRENT_BINARY_DIR}/builtin_plans_data.cc)
+configure_file(${CMAKE_CURRENT_LIST_DIR}/builtin_plans_data.cc.in ${BUILTIN_PLANS_SOURCE} @ONLY)
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${plan_files})
