@@ -5,9 +5,11 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "base/status.h"
+#include "engine/eval/rng.h"
 #include "engine/prune/plan.h"
 
 namespace slimfill::eval {
@@ -82,6 +84,11 @@ absl::StatusOr<Arm> MakeArm(absl::string_view name, const engine::EngineInfo& in
   arm.needs_evidence = plan.stages.front().score == ScoreKind::kGiven;
   arm.plan = std::make_shared<const PrunePlan>(std::move(plan));
   return arm;
+}
+
+std::string PlanId(const Arm& arm) {
+  if (arm.plan == nullptr) return "";
+  return absl::StrFormat("%s %08x", arm.plan->name, HashText(engine::PlanToJson(*arm.plan)) >> 32);
 }
 
 }  // namespace slimfill::eval
