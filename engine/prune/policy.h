@@ -34,9 +34,15 @@ std::vector<int32_t> ForcedBlocks(const PrunePlan& plan, int64_t prompt_tokens, 
 
 // How many blocks a stage keeps: its budget, plus forced blocks that the budget does not pay for (local ones beyond
 // plan.budgeted_local_blocks, the question's), at least plan.min_blocks and all forced ones. `ratio_override` > 0
-// replaces the plan's budget (PruningMode::kCustom).
+// replaces the plan's budget (PruningMode::kCustom). All blocks where the stage keeps a share of the mass, which is
+// known only with the scores.
 int64_t BlocksToKeep(const PrunePlan& plan, const PlanStage& stage, double ratio_override, int64_t prompt_tokens,
                      absl::Span<const int32_t> forced);
+
+// How many blocks a stage keeps that keeps `mass` of the scores: the fewest that have this share of their sum, and the
+// forced ones that are not among those.
+int64_t BlocksForMass(absl::Span<const int32_t> candidates, absl::Span<const float> scores,
+                      absl::Span<const int32_t> forced, double mass);
 
 // Block scores from the unit masses [candidates * 8] of one head: the largest of the block's own units, of the last
 // `forward` units of the block before and of the first `backward` units of the block after (edge dilation: answers
