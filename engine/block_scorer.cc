@@ -44,6 +44,9 @@ BlockScores BlockScorer::Score(const Input& input) const {
     case ScoreKind::kAttention:
       result.scores = AttentionScores(input);
       break;
+    case ScoreKind::kMeanAttention:
+      result.scores = MeanAttentionScores(input);
+      break;
     case ScoreKind::kPaper:
       result.scores = PaperScores(input);
       break;
@@ -80,7 +83,7 @@ QueryWindow::Rows BlockScorer::Queries(const Input& input, int layer, int64_t co
 }
 
 std::vector<float> BlockScorer::UnitMass(const Input& input, int layer, const std::vector<int>& heads, int64_t window,
-                                         int unit_tokens) const {
+                                         int unit_tokens, bool mean) const {
   const KvLayerView view = input.kv[layer].view();
   const QueryWindow::Rows rows = Queries(input, layer, window);
   std::vector<uint8_t> excluded;
@@ -100,6 +103,7 @@ std::vector<float> BlockScorer::UnitMass(const Input& input, int layer, const st
   query.excluded = excluded;
   query.end_position = static_cast<int32_t>(input.prompt_tokens);
   query.unit_tokens = unit_tokens;
+  query.mean = mean;
   backend_.AttentionMass(query, model_.shape(), view, absl::MakeSpan(mass));
   return mass;
 }
@@ -182,6 +186,20 @@ std::vector<float> BlockScorer::AttentionScores(const Input& input) const {
     for (size_t i = 0; i < scores.size(); ++i) scores[i] += layer_scores[i] / static_cast<float>(last - first + 1);
   }
   return scores;
+}
+
+// UniPrefill's rule: block mass at the prune layer, mean over all heads and the last queries.
+std::vector<float> BlockScorer::MeanAttentionScores(const Input& input) const {
+  const std::vector<int32_t> blocks = BlockIds(input.kv[input.stage.prune_layer].view());
+  std::vector<int> heads(model_.shape().heads);
+  std::iota(heads.begin(), heads.end(), 0);
+  const std::vector<float> mass =
+      UnitMass(input, input.stage.prune_layer, heads, plan_.attention_window, kBlockTokens, /*mean=*/true);
+  std::vector<float> scores(blocks.size(), 0.0f);
+  for (size_t i = 0; i < mass.size(); ++i) {
+    scores[i % blocks.size()] += mass[i] / static_cast<float>(heads.size());
+  }
+  return CarryScores(blocks, scores, input.candidates);
 }
 
 // SlimInfer's score: see unit_keys.h.

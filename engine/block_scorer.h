@@ -72,10 +72,11 @@ class BlockScorer {
  private:
   std::vector<float> HeadScores(const Input& input, BlockScores& result) const;
   std::vector<float> AttentionScores(const Input& input) const;
+  std::vector<float> MeanAttentionScores(const Input& input) const;
   std::vector<float> PaperScores(const Input& input) const;
   QueryWindow::Rows Queries(const Input& input, int layer, int64_t count) const;
   std::vector<float> UnitMass(const Input& input, int layer, const std::vector<int>& heads, int64_t window,
-                              int unit_tokens) const;
+                              int unit_tokens, bool mean = false) const;
 
   const Model& model_;
   Backend& backend_;

@@ -16,6 +16,10 @@ constexpr char kFallbackShort[] = "short_prompt";  // the budgets keep every blo
 
 constexpr int64_t kMaxWindowTokens = 64;
 
+bool KeepsByMass(const PrunedSequence& sequence, const PlanStage& stage) {
+  return stage.keep_mass > 0 && sequence.request.pruning.mode == PruningMode::kAuto;
+}
+
 }  // namespace
 
 absl::Status Prefill::Begin(PrunedSequence& sequence, absl::Duration load_budget) {
@@ -54,6 +58,9 @@ absl::Status Prefill::Begin(PrunedSequence& sequence, absl::Duration load_budget
 // template's closing tokens ask too).
 TokenRange Prefill::WindowTokens(const PrunedSequence& sequence) const {
   const int64_t n = sequence.prompt_tokens;
+  if (sequence.plan != nullptr && sequence.plan->Uses(ScoreKind::kMeanAttention)) {
+    return {std::max<int64_t>(0, n - sequence.plan->attention_window), n};  // UniPrefill does not look for a question
+  }
   const TokenRange& question = sequence.question.tokens;
   const int64_t end = sequence.question.before_document ? question.second : n;
   return {std::max({int64_t{0}, end - kMaxWindowTokens, question.first}), end};
@@ -79,7 +86,7 @@ void Prefill::PlanStages(PrunedSequence& sequence) {
       ratio = pruning.keep_ratio.size() == 1 ? pruning.keep_ratio[0] : pruning.keep_ratio[i];
     }
     keep_blocks.push_back(BlocksToKeep(plan, plan.stages[i], ratio, sequence.prompt_tokens, sequence.forced));
-    keeps_all &= keep_blocks.back() >= blocks;
+    keeps_all &= keep_blocks.back() >= blocks && !KeepsByMass(sequence, plan.stages[i]);
   }
   if (keeps_all) {
     sequence.report.fallbacks.push_back(kFallbackShort);

@@ -5,9 +5,11 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "base/status.h"
+#include "engine/eval/rng.h"
 #include "engine/prune/plan.h"
 
 namespace slimfill::eval {
@@ -32,6 +34,22 @@ PrunePlan WithScore(PrunePlan plan, ScoreKind score) {
   return WithoutSafety(std::move(plan));
 }
 
+// UniPrefill's rule (arXiv 2605.06221) at the built-in plan's layers, its last queries and its nucleus. Its decode
+// never brings anything back.
+PrunePlan UniPrefill(const PrunePlan& builtin) {
+  PrunePlan plan = WithScore(builtin, ScoreKind::kMeanAttention);
+  plan.name = "uniprefill";
+  plan.attention_window = 128;
+  plan.swap_overlap = 0;
+  for (engine::PlanStage& stage : plan.stages) {
+    stage.keep_ratio = 0;
+    stage.keep_bands.clear();
+    stage.keep_tokens = 0;
+    stage.keep_mass = 0.99;
+  }
+  return plan;
+}
+
 absl::StatusOr<PrunePlan> ReadPlan(absl::string_view path, const engine::ModelConfig& model) {
   std::ifstream file{std::string(path), std::ios::binary};
   if (!file) return absl::NotFoundError(absl::StrCat("cannot read the plan file '", path, "'"));
@@ -46,6 +64,7 @@ absl::StatusOr<PrunePlan> PlanOf(absl::string_view name, const engine::ModelConf
   if (name == "unsafe") return WithoutSafety(builtin);
   if (name == "attention") return engine::UncalibratedPlan(model);
   if (name == "attention-early") return WithScore(builtin, ScoreKind::kAttention);
+  if (name == "uniprefill") return UniPrefill(builtin);
   if (name == "paper") return WithScore(builtin, ScoreKind::kPaper);
   if (name == "recency") return WithScore(builtin, ScoreKind::kRecency);
   if (name == "random") return WithScore(builtin, ScoreKind::kRandom);
@@ -65,6 +84,7 @@ std::vector<std::pair<std::string, std::string>> ArmNames() {
           {"attention", "the plan of a model that was not calibrated"},
           {"attention-early", "attention mass at the built-in plan's layers and budgets"},
           {"paper", "SlimInfer's score at the built-in plan's layers and budgets"},
+          {"uniprefill", "UniPrefill's: mean attention of the last 128 queries, nucleus 0.99, at the built-in layers"},
           {"recency", "the last blocks, the same budgets"},
           {"random", "random blocks, the same budgets"},
           {"oracle", "the blocks that hold the evidence, the same budgets"}};
@@ -82,6 +102,11 @@ absl::StatusOr<Arm> MakeArm(absl::string_view name, const engine::EngineInfo& in
   arm.needs_evidence = plan.stages.front().score == ScoreKind::kGiven;
   arm.plan = std::make_shared<const PrunePlan>(std::move(plan));
   return arm;
+}
+
+std::string PlanId(const Arm& arm) {
+  if (arm.plan == nullptr) return "";
+  return absl::StrFormat("%s %08x", arm.plan->name, HashText(engine::PlanToJson(*arm.plan)) >> 32);
 }
 
 }  // namespace slimfill::eval

@@ -25,4 +25,7 @@ std::vector<std::pair<std::string, std::string>> ArmNames();
 // with the names that there are.
 absl::StatusOr<Arm> MakeArm(absl::string_view name, const engine::EngineInfo& info);
 
+// Name and a hash of the plan that the arm asks for; "" for none.
+std::string PlanId(const Arm& arm);
+
 }  // namespace slimfill::eval

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
 #include <numeric>
 #include <set>
 #include <utility>
@@ -12,6 +13,7 @@
 #include "engine/eval/corpus_files.h"
 #include "engine/eval/rng.h"
 #include "engine/eval/source_text.h"
+#include "xxhash.h"
 
 namespace slimfill::eval {
 namespace {
@@ -103,6 +105,19 @@ absl::Status CheckEnough(absl::string_view what, const std::vector<SourceText>& 
       absl::StrCat("the corpus has ", bytes, " bytes of ", what, ", evaluation needs ", kMinBytes, ": ", remedy));
 }
 
+// XXH3-64 of all names and texts, each with the zero byte behind it that no text holds.
+uint64_t Fingerprint(const std::vector<const std::vector<SourceText>*>& lists) {
+  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(), XXH3_freeState);
+  XXH3_64bits_reset(state.get());
+  for (const auto* list : lists) {
+    for (const SourceText& text : *list) {
+      XXH3_64bits_update(state.get(), text.name.c_str(), text.name.size() + 1);
+      XXH3_64bits_update(state.get(), text.text.c_str(), text.text.size() + 1);
+    }
+  }
+  return XXH3_64bits_digest(state.get());
+}
+
 }  // namespace
 
 absl::StatusOr<Corpus> Corpus::Load(Split split, const CorpusRoots& roots) {
@@ -139,10 +154,7 @@ absl::StatusOr<Corpus> Corpus::Load(Split split, const CorpusRoots& roots) {
       CheckEnough("prose", corpus.prose_, "install Debian's packages python3 (pydoc_data/topics.py) or perl-modules");
   if (enough.ok()) enough = CheckEnough("code", corpus.code_, "install Debian's package python3");
   if (!enough.ok()) return enough;
-  for (const auto* list : {&corpus.prose_, &corpus.licences_, &corpus.code_}) {
-    for (const SourceText& text : *list)
-      corpus.fingerprint_ = HashText(text.text, HashText(text.name, corpus.fingerprint_));
-  }
+  corpus.fingerprint_ = Fingerprint({&corpus.prose_, &corpus.licences_, &corpus.code_});
   return corpus;
 }
 

@@ -32,14 +32,24 @@ std::string FullName(const std::string& name, const Options& options) {
   return absl::StrCat(options.split, "/", name, options.question_first ? "/question-first" : "");
 }
 
+// The dense run of a case that a run which falls back to dense need not repeat; none where its time is to be measured.
+DenseRun FindDense(const Options& options, const std::vector<Arm>& arms, const std::string& case_id,
+                   const Results& results) {
+  for (const Arm& arm : arms) {
+    if (arm.mode == engine::PruningMode::kOff && !options.cold) return {arm.name, results.Find(case_id, arm.name)};
+  }
+  return {};
+}
+
 void RunCase(const Options& options, EnginePool& engines, const std::vector<Arm>& arms, const std::string& document_id,
              const std::string& case_id, const EvalCase& test_case, Results& results) {
+  const RunOptions run_options = {.max_tokens = options.max_tokens, .reuse = !options.cold};
   std::string line;
   for (const Arm& arm : arms) {
-    if (results.Has(case_id, arm.name)) continue;
-    const RunResult run =
-        Must(Run(*Must(engines.For(arm)), test_case, arm, {.max_tokens = options.max_tokens, .reuse = !options.cold}));
-    Must(results.Append(case_id, document_id, test_case, arm.name, run));
+    if (results.Find(case_id, arm.name) != nullptr) continue;
+    const DenseRun dense = FindDense(options, arms, case_id, results);
+    const RunResult run = Must(Run(*Must(engines.For(arm)), test_case, arm, run_options, dense));
+    Must(results.Append(case_id, document_id, test_case, arm, run));
     absl::StrAppendFormat(&line, "  %s %s %.2f", arm.name, run.right ? "right" : "-", run.nll);
   }
   std::fprintf(stderr, "%s%s\n", case_id.c_str(), line.c_str());
@@ -47,8 +57,8 @@ void RunCase(const Options& options, EnginePool& engines, const std::vector<Arm>
 
 // Document by document, each with all its questions, each by all arms: so a document's prefix stays in the store while
 // it serves.
-void RunAll(const Options& options, EnginePool& engines, const std::vector<Arm>& arms, Results& results) {
-  const Corpus corpus = Must(Corpus::Load(options.split == "calibration" ? Split::kCalibration : Split::kHeldOut));
+void RunDocuments(const Options& options, const Corpus& corpus, EnginePool& engines, const std::vector<Arm>& arms,
+                  Results& results) {
   const engine::Tokenizer& tokenizer = engines.main().tokenizer();
   const std::vector<DocumentSpec> documents = PlanDocuments(options.workload);
   for (size_t i = 0; i < documents.size(); ++i) {
@@ -60,6 +70,26 @@ void RunAll(const Options& options, EnginePool& engines, const std::vector<Arm>&
               FullName(CaseName(document, document.questions[j]), options), cases[j], results);
     }
   }
+}
+
+Results RunAll(const Options& options) {
+  const Corpus corpus = Must(Corpus::Load(options.split == "calibration" ? Split::kCalibration : Split::kHeldOut));
+  const bool by_depth = options.workload.shared > 1 && !options.cold;
+  const std::unique_ptr<EnginePool> engines =
+      Must(EnginePool::Create({.model_path = options.model, .threads = options.threads, .by_depth = by_depth}));
+  const engine::EngineInfo& info = engines->main().info();
+  Results results = Must(Results::Open(options.out, Provenance{.corpus = absl::StrFormat("%016x", corpus.fingerprint()),
+                                                               .model = info.model.name,
+                                                               .model_sha256 = info.model_sha256,
+                                                               .max_tokens = options.max_tokens,
+                                                               .program = "slimfill-eval " SLIMFILL_VERSION}));
+  std::vector<Arm> arms;
+  for (const std::string& name : options.arms) {
+    arms.push_back(Must(MakeArm(name, info)));
+    Must(results.CheckPlan(arms.back()));
+  }
+  RunDocuments(options, corpus, *engines, arms, results);
+  return results;
 }
 
 int Main(int argc, char** argv) {
@@ -105,15 +135,7 @@ int Main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
   if (options.workload.kinds.empty()) options.workload.kinds = TaskKinds();
 
-  Results results = Must(Results::Open(options.out));
-  if (!options.summary_only) {
-    const bool by_depth = options.workload.shared > 1 && !options.cold;
-    const std::unique_ptr<EnginePool> engines =
-        Must(EnginePool::Create({.model_path = options.model, .threads = options.threads, .by_depth = by_depth}));
-    std::vector<Arm> arms;
-    for (const std::string& name : options.arms) arms.push_back(Must(MakeArm(name, engines->main().info())));
-    RunAll(options, *engines, arms, results);
-  }
+  const Results results = options.summary_only ? Must(Results::Open(options.out, std::nullopt)) : RunAll(options);
   std::printf("%s", SummaryTable(results.cases(), options.arms).c_str());
   return 0;
 }

@@ -72,10 +72,26 @@ absl::StatusOr<double> AnswerNll(engine::StudyEngine& engine, engine::Sequence& 
   return sum / static_cast<double>(answer.size());
 }
 
+// Whether the rest of this prompt runs dense.
+bool FellBackToDense(const engine::PrefillReport& report) {
+  if (report.pruned || report.fallbacks.empty()) return false;
+  return report.fallbacks.back() == "entropy" || report.fallbacks.back() == "short_prompt";
+}
+
+RunResult AsDense(const DenseRun& dense, const engine::PrefillReport& report, const CasePrompt& prompt) {
+  RunResult result = *dense.result;
+  result.same_as = dense.arm;
+  result.ttft_seconds = 0;
+  result.cached_tokens = report.cached_tokens;
+  result.fallbacks = report.fallbacks;
+  result.recall = Recall(report.trace, prompt.evidence_blocks);
+  return result;
+}
+
 }  // namespace
 
 absl::StatusOr<RunResult> Run(engine::StudyEngine& engine, const EvalCase& test_case, const Arm& arm,
-                              const RunOptions& options) {
+                              const RunOptions& options, const DenseRun& dense) {
   SLIMFILL_ASSIGN_OR_RETURN(const CasePrompt prompt, RenderCase(engine, test_case));
   SLIMFILL_ASSIGN_OR_RETURN(const std::vector<TokenId> answer, engine.tokenizer().Encode(test_case.answer, false));
   engine::SequenceRequest request;
@@ -93,6 +109,8 @@ absl::StatusOr<RunResult> Run(engine::StudyEngine& engine, const EvalCase& test_
   engine::PrefillStep step;
   while (!step.done) {
     SLIMFILL_ASSIGN_OR_RETURN(step, engine.PrefillChunk(*sequence));
+    const engine::PrefillReport& so_far = sequence->prefill_report();
+    if (dense.result != nullptr && FellBackToDense(so_far)) return AsDense(dense, so_far, prompt);
   }
   RunResult result;
   result.ttft_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();

@@ -24,6 +24,7 @@ struct RunResult {
   int64_t answer_tokens = 0;  // 0: the case has no reference answer, and no nll
   double ttft_seconds = 0;
   int64_t cached_tokens = 0;   // that came from the store: with any, the TTFT is not a cold one
+  std::string same_as;         // the dense arm whose results these are, because the safety rules fell back to dense
   double flops_ratio = 1;      // dense over this arm's cold prefill, by the work model
   std::vector<int64_t> kept;   // tokens after each stage
   std::vector<double> recall;  // share of the evidence's blocks kept, after each pruning that took place
@@ -33,8 +34,15 @@ struct RunResult {
   double kv_ratio = 1;  // KV pages held, dense over this arm
 };
 
-// `engine` is used by this thread alone while it runs.
+// The results of a dense arm on the same case.
+struct DenseRun {
+  std::string arm;
+  const RunResult* result = nullptr;
+};
+
+// `engine` is used by this thread alone while it runs. With `dense`, a prompt that falls back to dense is not run to
+// its end: its results are those, bit for bit (docs/contracts.md), but for the TTFT, which is left at 0.
 absl::StatusOr<RunResult> Run(engine::StudyEngine& engine, const EvalCase& test_case, const Arm& arm,
-                              const RunOptions& options);
+                              const RunOptions& options, const DenseRun& dense = {});
 
 }  // namespace slimfill::eval

@@ -67,6 +67,7 @@ struct MassQuery {
   absl::Span<const uint8_t> excluded;   // [blocks of the view] nonzero: not visible; or empty
   int32_t end_position = 0;             // keys at positions >= this are not visible (slots not written)
   int unit_tokens = kUnitTokens;        // 8, or 64 for whole blocks
+  bool mean = false;                    // over the query rows, instead of their max
 };
 
 class Backend {
@@ -118,9 +119,9 @@ class Backend {
   // --- Scores (results on the host).
   // Rows as f32 in host memory, [rows, cols] dense.
   virtual void ReadRows(ConstMatrix src, absl::Span<float> host) = 0;
-  // For each head and each unit of `kv`'s blocks: max over query rows of the sum over the unit's tokens of the row's
-  // softmax attention (f32, scale 1/sqrt(head_dim), over all visible keys). out [heads, blocks * (64 / unit_tokens)].
-  // A row that sees nothing adds nothing.
+  // For each head and each unit of `kv`'s blocks: max (or mean) over query rows of the sum over the unit's tokens of
+  // the row's softmax attention (f32, scale 1/sqrt(head_dim), over all visible keys). out [heads, blocks * (64 /
+  // unit_tokens)]. A row that sees nothing adds nothing (and counts for the mean).
   virtual void AttentionMass(const MassQuery& query, const AttentionShape& shape, KvLayerView kv,
                              absl::Span<float> out) = 0;
   // Mean key of each unit (8 tokens) of `kv`'s blocks over its keys at positions < end_position; zeros for units

@@ -11,6 +11,10 @@ double PlanStage::RatioFor(int64_t prompt_tokens) const {
   return keep_bands.empty() ? keep_ratio : keep_bands.back().ratio;
 }
 
+bool PrunePlan::Uses(ScoreKind score) const {
+  return std::any_of(stages.begin(), stages.end(), [score](const PlanStage& stage) { return stage.score == score; });
+}
+
 int PrunePlan::LocalBlocksFor(int64_t prompt_tokens) const {
   for (const LocalBlocks& band : local_blocks) {
     if (band.up_to_tokens == 0 || prompt_tokens <= band.up_to_tokens) return band.blocks;
@@ -26,9 +30,14 @@ absl::Status CheckStage(const PlanStage& stage, const ModelConfig& config) {
     return absl::InvalidArgumentError(
         absl::StrCat(where, ": prune_layer must be in [0, ", config.layers - 2, "] for this model"));
   }
-  const int given = (stage.keep_ratio != 0) + !stage.keep_bands.empty() + (stage.keep_tokens != 0);
+  const int given =
+      (stage.keep_ratio != 0) + !stage.keep_bands.empty() + (stage.keep_tokens != 0) + (stage.keep_mass != 0);
   if (given != 1) {
-    return absl::InvalidArgumentError(absl::StrCat(where, ": give exactly one of keep_ratio and keep_tokens"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(where, ": give exactly one of keep_ratio, keep_tokens and keep_mass"));
+  }
+  if (stage.keep_mass != 0 && !(stage.keep_mass > 0 && stage.keep_mass <= 1)) {
+    return absl::InvalidArgumentError(absl::StrCat(where, ": keep_mass is ", stage.keep_mass, ", must be in (0, 1]"));
   }
   std::vector<KeepBand> bands = stage.keep_bands;
   if (stage.keep_ratio != 0) bands.push_back({0, stage.keep_ratio});
@@ -98,7 +107,7 @@ absl::Status CheckPlan(const PrunePlan& plan, const ModelConfig& config) {
     }
   }
   SLIMFILL_RETURN_IF_ERROR(CheckRange("query_window", plan.query_window, 1, 64));
-  SLIMFILL_RETURN_IF_ERROR(CheckRange("attention_window", plan.attention_window, 1, 64));
+  SLIMFILL_RETURN_IF_ERROR(CheckRange("attention_window", plan.attention_window, 1, 128));
   SLIMFILL_RETURN_IF_ERROR(CheckRange("attention_layers", plan.attention_layers, 1, config.layers));
   SLIMFILL_RETURN_IF_ERROR(CheckRange("paper_window", plan.paper_window, 1, 64));
   SLIMFILL_RETURN_IF_ERROR(CheckRange("dilate_forward_units", plan.dilate_forward_units, 0, 8));

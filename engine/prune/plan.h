@@ -14,10 +14,11 @@
 namespace slimfill::engine {
 
 enum class ScoreKind {
-  kPaper,      // SlimInfer: |mean of the last queries . mean key of a unit|, mean over heads
-  kAttention,  // softmax mass of the last queries, max over heads and queries, mean over the last layers
-  kHeads,      // softmax mass of calibrated retrieval heads, with edge dilation
-  kPrevious,   // the scores of the pruning before
+  kPaper,          // SlimInfer: |mean of the last queries . mean key of a unit|, mean over heads
+  kAttention,      // softmax mass of the last queries, max over heads and queries, mean over the last layers
+  kHeads,          // softmax mass of calibrated retrieval heads, with edge dilation
+  kMeanAttention,  // UniPrefill's: softmax mass of the prompt's last queries, mean over heads and queries
+  kPrevious,       // the scores of the pruning before
   // Baselines to measure the others against.
   kRecency,  // the later the better
   kRandom,   // drawn anew for every prompt length, the same on every machine
@@ -39,10 +40,12 @@ struct KeepBand {
 // One pruning: after the attention of `prune_layer`, before its FFN.
 struct PlanStage {
   int prune_layer = 0;
-  // Kept, one of: share of the prompt's blocks, the same by bands of length, or tokens (the paper's form).
+  // Kept, one of: share of the prompt's blocks, the same by bands of length, tokens (the paper's form), or as few
+  // blocks as have this share of the candidates' scores together, forced ones on top (UniPrefill's form).
   double keep_ratio = 0;
   std::vector<KeepBand> keep_bands;
   int64_t keep_tokens = 0;
+  double keep_mass = 0;
   // Prompts where many blocks compete keep more: every block that scores at least `keep_score` of the best one outside
   // the forced blocks, up to `max_ratio` of the prompt's. 0: what is kept does not depend on the scores.
   double keep_score = 0;
@@ -50,7 +53,7 @@ struct PlanStage {
   ScoreKind score = ScoreKind::kAttention;
   std::vector<LayerHead> heads;  // kHeads: all at layers of this stage or just before, <= prune_layer
 
-  double RatioFor(int64_t prompt_tokens) const;  // 0 with keep_tokens
+  double RatioFor(int64_t prompt_tokens) const;  // 0 with keep_tokens and keep_mass
 };
 
 struct LocalBlocks {
@@ -62,7 +65,7 @@ struct PrunePlan {
   std::string name;
   std::vector<PlanStage> stages;
   int query_window = 64;          // kHeads: at most this many of the question's queries
-  int attention_window = 32;      // kAttention
+  int attention_window = 32;      // kAttention, kMeanAttention
   int attention_layers = 4;       // kAttention: the last A layers up to the prune layer
   int paper_window = 4;           // kPaper
   bool paper_absolute = true;     // kPaper: absolute value of the dot product
@@ -85,6 +88,7 @@ struct PrunePlan {
   std::optional<PlanStage> retry;
 
   int LocalBlocksFor(int64_t prompt_tokens) const;
+  bool Uses(ScoreKind score) const;  // in a stage
 };
 
 // Fast: as much speed as keeps answers as a rule. Safe: answers as good as dense where that can be had by pruning less.

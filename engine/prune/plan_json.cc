@@ -12,9 +12,10 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr std::pair<ScoreKind, const char*> kScoreNames[] = {
-    {ScoreKind::kPaper, "paper"},       {ScoreKind::kAttention, "attention"}, {ScoreKind::kHeads, "heads"},
-    {ScoreKind::kPrevious, "previous"}, {ScoreKind::kRecency, "recency"},     {ScoreKind::kRandom, "random"},
-    {ScoreKind::kGiven, "given"}};
+    {ScoreKind::kPaper, "paper"},     {ScoreKind::kAttention, "attention"},
+    {ScoreKind::kHeads, "heads"},     {ScoreKind::kPrevious, "previous"},
+    {ScoreKind::kRecency, "recency"}, {ScoreKind::kRandom, "random"},
+    {ScoreKind::kGiven, "given"},     {ScoreKind::kMeanAttention, "mean_attention"}};
 
 const char* ScoreName(ScoreKind kind) {
   for (const auto& [score, name] : kScoreNames) {
@@ -76,6 +77,7 @@ class ObjectReader {
 Json StageToJson(const PlanStage& stage) {
   Json json = {{"prune_layer", stage.prune_layer}};
   if (stage.keep_tokens > 0) json["keep_tokens"] = stage.keep_tokens;
+  if (stage.keep_mass > 0) json["keep_mass"] = stage.keep_mass;
   if (stage.keep_ratio > 0) json["keep_ratio"] = stage.keep_ratio;
   for (const KeepBand& band : stage.keep_bands) {
     json["keep_ratio"].push_back({{"up_to_tokens", band.up_to_tokens}, {"ratio", band.ratio}});
@@ -127,6 +129,7 @@ absl::StatusOr<PlanStage> ParseStage(const Json& json, const std::string& where)
   SLIMFILL_RETURN_IF_ERROR(reader.Read("prune_layer", stage.prune_layer));
   SLIMFILL_RETURN_IF_ERROR(ParseKeepRatio(reader, stage));
   SLIMFILL_RETURN_IF_ERROR(reader.Read("keep_tokens", stage.keep_tokens));
+  SLIMFILL_RETURN_IF_ERROR(reader.Read("keep_mass", stage.keep_mass));
   SLIMFILL_RETURN_IF_ERROR(reader.Read("keep_score", stage.keep_score));
   SLIMFILL_RETURN_IF_ERROR(reader.Read("max_ratio", stage.max_ratio));
   SLIMFILL_RETURN_IF_ERROR(reader.Read("score", score));
@@ -138,7 +141,7 @@ absl::StatusOr<PlanStage> ParseStage(const Json& json, const std::string& where)
       return stage;
     }
   }
-  return reader.Bad("score", "must be paper, attention, heads, previous, recency, random or given");
+  return reader.Bad("score", "must be paper, attention, mean_attention, heads, previous, recency, random or given");
 }
 
 absl::Status ParseLocalBlocks(ObjectReader& reader, PrunePlan& plan) {

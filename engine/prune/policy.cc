@@ -38,6 +38,7 @@ std::vector<int32_t> ForcedBlocks(const PrunePlan& plan, int64_t prompt_tokens, 
 int64_t BlocksToKeep(const PrunePlan& plan, const PlanStage& stage, double ratio_override, int64_t prompt_tokens,
                      absl::Span<const int32_t> forced) {
   const int64_t blocks = BlockCount(prompt_tokens);
+  if (stage.keep_mass > 0 && ratio_override <= 0) return blocks;
   const double ratio = ratio_override > 0 ? ratio_override : stage.RatioFor(prompt_tokens);
   int64_t budget = ratio > 0 ? std::llround(ratio * static_cast<double>(blocks)) : BlockCount(stage.keep_tokens);
   // Forced blocks inside the budget: the sinks and a few local ones. The rest comes on top, so that a long question or
@@ -48,9 +49,27 @@ int64_t BlocksToKeep(const PrunePlan& plan, const PlanStage& stage, double ratio
   return std::min(budget, blocks);
 }
 
+int64_t BlocksForMass(absl::Span<const int32_t> candidates, absl::Span<const float> scores,
+                      absl::Span<const int32_t> forced, double mass) {
+  SLIMFILL_CHECK(candidates.size() == scores.size());
+  std::vector<size_t> order(candidates.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return scores[a] > scores[b]; });
+  const double wanted = mass * std::accumulate(scores.begin(), scores.end(), 0.0);
+  auto keep = static_cast<int64_t>(forced.size());
+  double sum = 0;
+  for (const size_t index : order) {
+    if (sum >= wanted) break;
+    sum += scores[index];
+    if (!Contains(forced, candidates[index])) ++keep;
+  }
+  return keep;
+}
+
 int64_t BlocksToKeepByScore(const PrunePlan& plan, const PlanStage& stage, int64_t budget, int64_t prompt_tokens,
                             absl::Span<const int32_t> candidates, absl::Span<const float> scores,
                             absl::Span<const int32_t> forced) {
+  if (stage.keep_mass > 0) return BlocksForMass(candidates, scores, forced, stage.keep_mass);
   if (stage.keep_score == 0) return budget;
   auto count = static_cast<int64_t>(forced.size());
   for (size_t i = 0; i < candidates.size(); ++i) {

@@ -34,12 +34,18 @@ std::vector<int32_t> ForcedBlocks(const PrunePlan& plan, int64_t prompt_tokens, 
 
 // How many blocks a stage keeps: its budget, plus forced blocks that the budget does not pay for (local ones beyond
 // plan.budgeted_local_blocks, the question's), at least plan.min_blocks and all forced ones. `ratio_override` > 0
-// replaces the plan's budget (PruningMode::kCustom).
+// replaces the plan's budget (PruningMode::kCustom). All blocks where the stage keeps a share of the mass, which is
+// known only with the scores.
 int64_t BlocksToKeep(const PrunePlan& plan, const PlanStage& stage, double ratio_override, int64_t prompt_tokens,
                      absl::Span<const int32_t> forced);
 
-// The same once the scores are known (PlanStage::keep_score): `budget` is what BlocksToKeep gave. `scores` as
-// NormalizeScores leaves them.
+// How many blocks a stage keeps that keeps `mass` of the scores: the fewest that have this share of their sum, and the
+// forced ones that are not among those.
+int64_t BlocksForMass(absl::Span<const int32_t> candidates, absl::Span<const float> scores,
+                      absl::Span<const int32_t> forced, double mass);
+
+// What a stage keeps once the scores are known (PlanStage::keep_mass, keep_score): `budget` is what BlocksToKeep gave.
+// `scores` as NormalizeScores leaves them.
 int64_t BlocksToKeepByScore(const PrunePlan& plan, const PlanStage& stage, int64_t budget, int64_t prompt_tokens,
                             absl::Span<const int32_t> candidates, absl::Span<const float> scores,
                             absl::Span<const int32_t> forced);

@@ -1,4 +1,5 @@
 // The engine as a whole, on tiny models with random weights: what a request answers, and what it leaves behind.
+#include <algorithm>
 #include <map>
 
 #include "absl/strings/str_cat.h"
@@ -86,6 +87,7 @@ class EngineTest : public ::testing::Test {
           testing::WriteTemporaryFile("plan.json", {reinterpret_cast<const std::byte*>(plan.data()),
                                                     reinterpret_cast<const std::byte*>(plan.data() + plan.size())});
     }
+    options.prefix_layers = prefix_layers_;
     options.chunk_tokens = chunk_tokens;
     options.kv_pages_bytes = kv_pages_bytes;
     options.swap_wait = absl::Seconds(30);  // a busy machine must not change an answer
@@ -148,6 +150,7 @@ class EngineTest : public ::testing::Test {
 
   SystemClock clock_;
   Metrics metrics_;
+  int prefix_layers_ = 0;
   testing::TinyModelOptions options_;
   std::unique_ptr<kvstore::LocalKvStore> store_;
 };
@@ -391,6 +394,42 @@ TEST_F(EngineTest, SwapsThatCannotBeServedLeaveTheActiveSet) {
   EXPECT_EQ(answer.decode.swaps, 0);
   EXPECT_GT(answer.decode.missed_swaps, 0);
   EXPECT_EQ(answer.tokens.size(), 60);
+}
+
+TEST_F(EngineTest, KeepsAShareOfTheMassThatGrowsWithIt) {
+  size_t before = 0;
+  for (const char* mass : {"0.3", "0.9", "1"}) {
+    const std::string plan = absl::StrCat(R"({"local_blocks": [{"up_to_tokens": 0, "blocks": 1}], "stages": [
+        {"prune_layer": 1, "score": "mean_attention", "keep_mass": )",
+                                          mass, "}]}");
+    const Answer answer = Run(*MakeEngine(plan), Request(Prompt(1000)));
+    EXPECT_THAT(answer.report.fallbacks, ElementsAre());
+    ASSERT_EQ(answer.report.trace.size(), 1);
+    const PruneTraceStage& stage = answer.report.trace[0];
+    EXPECT_GT(stage.kept_blocks.size(), before);
+    before = stage.kept_blocks.size();
+    // The kept blocks have the share that was asked for.
+    double kept = 0, all = 0;
+    for (size_t i = 0; i < stage.scores.size(); ++i) {
+      all += stage.scores[i];
+      const std::vector<int32_t>& blocks = stage.kept_blocks;
+      if (std::find(blocks.begin(), blocks.end(), stage.candidate_blocks[i]) != blocks.end()) kept += stage.scores[i];
+    }
+    EXPECT_GE(kept, std::stod(mass) * all - 1e-4);
+  }
+  EXPECT_EQ(before, 16u) << "all of the mass is in all of the blocks";
+}
+
+TEST_F(EngineTest, DenseReusesAsManyLayersAsAreKept) {
+  prefix_layers_ = 5;
+  const std::unique_ptr<StudyEngine> engine = MakeEngine("off");
+  const SequenceRequest request = Request(Prompt(1000), PruningMode::kOff);
+  const Answer first = Run(*engine, request);
+  EXPECT_EQ(first.report.cached_tokens, 0);
+  while (store_->Stats(absl::InfiniteFuture())->blocks < 15) absl::SleepFor(absl::Milliseconds(1));
+  const Answer again = Run(*engine, request);
+  EXPECT_EQ(again.report.cached_tokens, 14 * 64);  // all but the blocks of the last 64 tokens
+  EXPECT_EQ(again, first);
 }
 
 TEST_F(EngineTest, RunsDenseWhenNothingInParticularIsLookedUp) {

@@ -19,12 +19,15 @@ int VisibleSlots(const MassQuery& query, KvLayerView kv, size_t b, int64_t row) 
   return SlotsBelow(kv[b], std::min<int64_t>(int64_t{query.positions[row]} + 1, query.end_position));
 }
 
-// Unit masses of `rows` query rows of one head, their maximum over rows added into out [units].
+// Unit masses of `rows` query rows of one head, their maximum over rows (or their sum over all rows' number, for the
+// mean) added into out [units].
 void MassOfRows(const Context& context, const MassQuery& query, const AttentionShape& shape, KvLayerView kv, int head,
                 int64_t first_row, int64_t rows, int worker, float* out) {
-  const int64_t keys = static_cast<int64_t>(kv.size()) * kBlockTokens;
-  auto* scores = static_cast<float*>(context.scratch.ForWorker(worker, rows * (keys + shape.head_dim) * sizeof(float)));
+  const int64_t keys = static_cast<int64_t>(kv.size()) * kBlockTokens, units = keys / query.unit_tokens;
+  auto* scores =
+      static_cast<float*>(context.scratch.ForWorker(worker, (rows * (keys + shape.head_dim) + units) * sizeof(float)));
   float* q = scores + rows * keys;
+  float* row_mass = q + rows * shape.head_dim;
   const float scale = 1.0f / std::sqrt(static_cast<float>(shape.head_dim));
   for (int64_t r = 0; r < rows; ++r) {
     const float* source = query.q.data() + ((first_row + r) * shape.heads + head) * shape.head_dim;
@@ -44,7 +47,14 @@ void MassOfRows(const Context& context, const MassQuery& query, const AttentionS
     const float max = context.kernels.row_max(row, keys);
     if (max <= kHidden) continue;  // sees nothing
     const float sum = context.kernels.exp_sum(row, keys, max);
-    context.kernels.max_unit_sums(row, keys / query.unit_tokens, query.unit_tokens, 1.0f / sum, out);
+    if (!query.mean) {
+      context.kernels.max_unit_sums(row, units, query.unit_tokens, 1.0f / sum, out);
+      continue;
+    }
+    std::fill(row_mass, row_mass + units, 0.0f);
+    const float weight = 1.0f / (sum * static_cast<float>(query.positions.size()));
+    context.kernels.max_unit_sums(row, units, query.unit_tokens, weight, row_mass);
+    for (int64_t u = 0; u < units; ++u) out[u] += row_mass[u];
   }
 }
 
@@ -68,7 +78,10 @@ void AttentionMass(const Context& context, const MassQuery& query, const Attenti
   });
   for (int64_t item = 0; item < items; ++item) {
     float* head_out = out.data() + item / tiles * units;
-    for (int64_t u = 0; u < units; ++u) head_out[u] = std::max(head_out[u], partial[item * units + u]);
+    for (int64_t u = 0; u < units; ++u) {
+      const float mass = partial[item * units + u];
+      head_out[u] = query.mean ? head_out[u] + mass : std::max(head_out[u], mass);
+    }
   }
 }
 

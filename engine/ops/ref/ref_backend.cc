@@ -238,7 +238,8 @@ void RefBackend::AttentionMass(const MassQuery& query, const AttentionShape& sha
       for (size_t unit = 0; unit < units; ++unit) {
         float mass = 0;
         for (int t = 0; t < query.unit_tokens; ++t) mass += scratch_[unit * query.unit_tokens + t];
-        out[h * units + unit] = std::max(out[h * units + unit], mass);
+        float& result = out[h * units + unit];
+        result = query.mean ? result + mass / static_cast<float>(query.positions.size()) : std::max(result, mass);
       }
     }
   }

@@ -22,15 +22,17 @@ class ScoresTest : public OpsTest {
 
   void CheckMass(MassQuery query, const AttentionShape& shape, const std::vector<int32_t>& blocks, int32_t last) {
     Keys got_keys(*backend_, shape, blocks, last, 31), want_keys(*ref_, shape, blocks, last, 31);
-    for (int unit : {8, 64}) {
+    for (const auto& [unit, mean] : {std::pair{8, false}, {64, false}, {8, true}, {64, true}}) {
       query.unit_tokens = unit;
+      query.mean = mean;
       const size_t units = blocks.size() * (kBlockTokens / unit);
       std::vector<float> got(query.heads.size() * units + 1, 7.0f), want(query.heads.size() * units);
       backend_->AttentionMass(query, shape, got_keys.kv.view(), absl::MakeSpan(got).first(want.size()));
       ref_->AttentionMass(query, shape, want_keys.kv.view(), absl::MakeSpan(want));
       EXPECT_EQ(got.back(), 7.0f);
       got.pop_back();
-      EXPECT_LE(RowError(got, want, std::max<size_t>(units, 1)), 1e-4) << shape.head_dim << ", units of " << unit;
+      EXPECT_LE(RowError(got, want, std::max<size_t>(units, 1)), 1e-4)
+          << shape.head_dim << ", units of " << unit << (mean ? ", mean" : "");
     }
   }
 };
@@ -48,6 +50,27 @@ TEST_P(ScoresTest, MassMatchesReference) {
       const std::vector<int> heads = {shape.heads - 1, 0};
       CheckMass({.q = q, .positions = positions, .heads = heads, .end_position = last + 1}, shape, blocks, last);
     }
+  }
+}
+
+TEST_P(ScoresTest, MeanMassOfAllUnitsIsOne) {
+  // Every row sees something, so its masses add up to one, and so do their means.
+  const std::vector<int32_t> blocks = {0, 1, 2};
+  const AttentionShape shape{4, 2, 64};
+  constexpr int kRows = 19;
+  Random random(35);
+  const std::vector<float> q = random.Values(int64_t{kRows} * shape.q_cols());
+  std::vector<int32_t> positions(kRows);
+  for (int i = 0; i < kRows; ++i) positions[i] = 5 * i;
+  const std::vector<int> heads = {0, 3};
+  Keys keys(*backend_, shape, blocks, 191, 31);
+  std::vector<float> got(heads.size() * blocks.size());
+  backend_->AttentionMass(
+      {.q = q, .positions = positions, .heads = heads, .end_position = 192, .unit_tokens = 64, .mean = true}, shape,
+      keys.kv.view(), absl::MakeSpan(got));
+  for (size_t head = 0; head < heads.size(); ++head) {
+    EXPECT_NEAR(got[head * 3] + got[head * 3 + 1] + got[head * 3 + 2], 1, 1e-4);
+    EXPECT_EQ(got[head * 3 + 2], 0) << "the last row is at position 90";
   }
 }
 

@@ -144,6 +144,19 @@ TEST(PlanTest, KeepsAShareByThePromptsLength) {
   EXPECT_EQ(PlanToJson(*again), PlanToJson(*plan));
 }
 
+TEST(PlanTest, KeepsAShareOfTheMass) {
+  const absl::StatusOr<PrunePlan> plan = ParsePlan(
+      R"({"stages": [{"prune_layer": 3, "score": "mean_attention", "keep_mass": 0.99}], "attention_window": 128})",
+      Qwen05b());
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  EXPECT_EQ(plan->stages[0].keep_mass, 0.99);
+  EXPECT_TRUE(plan->Uses(ScoreKind::kMeanAttention));
+  EXPECT_FALSE(plan->Uses(ScoreKind::kHeads));
+  const absl::StatusOr<PrunePlan> again = ParsePlan(PlanToJson(*plan), Qwen05b());
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(PlanToJson(*again), PlanToJson(*plan));
+}
+
 struct BadPlan {
   const char* json;
   const char* complaint;
@@ -171,6 +184,9 @@ INSTANTIATE_TEST_SUITE_P(
         BadPlan{R"({"stages": [{"prune_layer": 3, "keep_ratio": -0.5, "score": "paper"}]})", "(0, 1]"},
         BadPlan{R"({"stages": [{"prune_layer": 3, "score": "paper"}]})", "exactly one of"},
         BadPlan{R"({"stages": [{"prune_layer": 3, "keep_ratio": 0.5, "keep_tokens": 64, "score": "paper"}]})",
+                "exactly one of"},
+        BadPlan{R"({"stages": [{"prune_layer": 3, "keep_mass": 1.5, "score": "paper"}]})", "keep_mass is 1.5"},
+        BadPlan{R"({"stages": [{"prune_layer": 3, "keep_mass": 0.5, "keep_tokens": 64, "score": "paper"}]})",
                 "exactly one of"},
         BadPlan{R"({"stages": [{"prune_layer": 3, "keep_ratio": [], "score": "paper"}]})", "{up_to_tokens, ratio}"},
         BadPlan{R"({"stages": [{"prune_layer": 3, "keep_ratio": [0.5], "score": "paper"}]})", "{up_to_tokens, ratio}"},

@@ -89,6 +89,23 @@ TEST(PolicyTest, KeepsEveryBlockNearTheBestScoreWithinItsLimits) {
   EXPECT_EQ(keep(30), 4);
 }
 
+TEST(PolicyTest, KeepsTheFewestBlocksWithAShareOfTheMass) {
+  const std::vector<int32_t> blocks = {0, 1, 2, 3, 4};
+  const std::vector<float> scores = {4, 1, 2, 0.5, 0.5};  // of 8
+  EXPECT_EQ(BlocksForMass(blocks, scores, {}, 0.5), 1);
+  EXPECT_EQ(BlocksForMass(blocks, scores, {}, 0.51), 2);
+  EXPECT_EQ(BlocksForMass(blocks, scores, {}, 0.75), 2);
+  EXPECT_EQ(BlocksForMass(blocks, scores, {}, 1), 5);
+  // Block 0 is in the nucleus, block 4 comes on top.
+  const std::vector<int32_t> forced = {0, 4};
+  EXPECT_EQ(BlocksForMass(blocks, scores, forced, 0.75), 3);
+  EXPECT_THAT(SelectBlocks(blocks, scores, forced, 3), ElementsAre(0, 2, 4));
+  EXPECT_EQ(BlocksForMass(blocks, std::vector<float>(5, 0.0f), forced, 0.99), 2);
+  PlanStage stage;
+  stage.keep_mass = 0.99;
+  EXPECT_EQ(BlocksToKeep(PlanWith(1, 2, 2), stage, 0, 6400, forced), 100) << "not known before the scores";
+}
+
 TEST(PolicyTest, DilatesAcrossBlockBorders) {
   // Block 0's last unit counts for block 1, block 2's first unit too; block 2's second does not.
   const std::vector<int32_t> blocks = {0, 1, 2};
