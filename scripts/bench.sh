@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # Speed on this machine beside llama.cpp and PyTorch, where scripts/setup_peers.sh has installed them.
-# Usage: scripts/bench.sh prefill|attention|decode [--tokens 2048,8192,...] [--repeats N] [--engines A,B] [--json FILE]
+# Usage: scripts/bench.sh prefill|attention|decode|prefix [--tokens 2048,8192,...] [--repeats N] [--engines A,B] [--json FILE]
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/lib.sh
 source "$root/scripts/lib.sh"
 case "${1:-}" in
-  prefill|attention|decode) ;;
+  prefill|attention|decode|prefix) ;;
   -h|--help) sed -n '2,3s/^# //p' "$0"; exit 0 ;;
-  "") die "which benchmark? prefill, attention or decode (try --help)" ;;
-  *) die "unknown benchmark '$1': use prefill, attention or decode" ;;
+  "") die "which benchmark? prefill, attention, decode or prefix (try --help)" ;;
+  *) die "unknown benchmark '$1': use prefill, attention, decode or prefix" ;;
 esac
 
 # A --json file is relative to where the user stands, so the folder is changed for the build only.

@@ -1,9 +1,10 @@
 // Our engine as a driver of scripts/bench.sh: one JSON request a line on stdin, one answer a line on stdout
 // (scripts/bench/lines.py describes the protocol).
 //
-// ops: prompt {tokens}: the benchmark's prompt, for every engine;
+// ops: prompt {tokens, next}: the benchmark's prompt, for every engine; next: another question about the same text;
 //      peak {}: what the machine can do at most, measured now on all threads at once;
-//      prefill {tokens, content, pruned}: from tokens to the first token, nothing stored before; and by op;
+//      prefill {tokens, content, pruned, store}: from tokens to the first token, and by op; with store, what an earlier
+//      prompt left there is used, and this one's is left;
 //      open {name, tokens, content, pruned, batch, max_tokens}: prefills a batch, untimed, and holds it;
 //      decode {name, steps}: so many steps of a batch, timed;  close {name}.
 #include <time.h>
@@ -103,8 +104,10 @@ class Driver {
   using Batch = std::vector<std::unique_ptr<Sequence>>;
 
   absl::StatusOr<Json> Prompt(const Json& request) const {
-    SLIMFILL_ASSIGN_OR_RETURN(const BenchPrompt prompt,
-                              MakeBenchPrompt(engine_, document_, request.at("tokens"), kDepth));
+    SLIMFILL_ASSIGN_OR_RETURN(
+        const BenchPrompt prompt,
+        MakeBenchPrompt(engine_, document_, request.at("tokens"), kDepth,
+                        request.value("next", false) ? BenchQuestion::kNext : BenchQuestion::kFirst));
     return Json{{"tokens", prompt.tokens}, {"content", prompt.content}};
   }
 
@@ -118,7 +121,7 @@ class Driver {
     start.prompt = request.at("tokens").get<std::vector<TokenId>>();
     start.last_user_content = request.at("content").get<std::pair<int64_t, int64_t>>();
     start.pruning.mode = request.at("pruned").get<bool>() ? PruningMode::kAuto : PruningMode::kOff;
-    start.no_store = true;  // every prompt is new
+    start.no_store = !request.value("store", false);
     start.sampling.max_tokens = max_tokens;
     start.sampling.ignore_eos = true;
     SLIMFILL_ASSIGN_OR_RETURN(std::unique_ptr<Sequence> sequence, engine_.Start(std::move(start)));
@@ -140,6 +143,7 @@ class Driver {
     answer["token"] = event.token;
     answer["flops"] = Flops(report.work, engine_.info().model);
     answer["fallbacks"] = report.fallbacks;
+    answer["cached_tokens"] = report.cached_tokens;
     for (const OpTime& time : profile_.times()) answer["profile"][time.op] = time.seconds;
     for (const StageReport& stage : report.stages) answer["stage_tokens"].push_back(stage.tokens_in);
     return answer;
@@ -201,9 +205,9 @@ absl::Status Run(const Options& options) {
   engine_options.model_path = options.model;
   engine_options.max_context = options.context;
   engine_options.kv_pages_bytes = options.kv_pages_bytes;
-  SLIMFILL_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
-                            MakePrunedEngine(engine_options, MakeProfiledBackend(std::move(backend), profile),
-                                             *store, metrics));
+  SLIMFILL_ASSIGN_OR_RETURN(
+      const std::unique_ptr<Engine> engine,
+      MakePrunedEngine(engine_options, MakeProfiledBackend(std::move(backend), profile), *store, metrics));
   Driver driver(*engine, profile, std::move(document), threads);
   std::cout << driver.About().dump() << std::endl;
   for (std::string line; std::getline(std::cin, line);) {

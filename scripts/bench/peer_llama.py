@@ -3,6 +3,7 @@
 
 ops: tune {tokens, sizes}: tries these sizes of its physical batch (n_ubatch, n_batch with it) and keeps the fastest;
      prefill {tokens}: from an empty cache to the last token's logits;
+     resume {tokens}: the same, but what the tokens before have in common with these stays in the cache;
      open {tokens}, decode {steps}: prefills, untimed; then so many greedy steps, timed; decode may be repeated.
 """
 
@@ -32,7 +33,7 @@ class Llama:
         if not self.model:
             raise RuntimeError(f"llama.cpp cannot load {model}")
         self.vocab = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(self.model))
-        self.ctx, self.ubatch = None, 512
+        self.ctx, self.ubatch, self.cached = None, 512, []
         self.use(self.ubatch)
 
     def use(self, ubatch: int) -> None:
@@ -63,9 +64,11 @@ class Llama:
         logits = llama_cpp.llama_get_logits_ith(self.ctx, -1)  # waits for the computation
         return int(np.argmax(np.ctypeslib.as_array(logits, (self.vocab,))))
 
-    def forward(self, tokens: list[int]) -> int:
-        llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self.ctx), True)
-        for i in range(0, len(tokens), self.ubatch):
+    def forward(self, tokens: list[int], first: int = 0) -> int:
+        """From token `first` on: the cache keeps those before it."""
+        llama_cpp.llama_memory_seq_rm(llama_cpp.llama_get_memory(self.ctx), 0, first, -1)
+        self.cached = tokens
+        for i in range(first, len(tokens), self.ubatch):
             part = tokens[i : i + self.ubatch]
             self.run(part, i, i + len(part) == len(tokens))
         self.position, self.token = len(tokens), self.best_token()
@@ -87,6 +90,13 @@ class Llama:
     def prefill(self, request: dict) -> dict:
         answer = timed(lambda: self.forward(request["tokens"]))
         return {"token": answer.pop("result"), **answer}
+
+    def resume(self, request: dict) -> dict:
+        tokens = request["tokens"]
+        common = next((i for i, pair in enumerate(zip(tokens, self.cached)) if pair[0] != pair[1]), 0)
+        common = min(common, len(tokens) - 1)
+        answer = timed(lambda: self.forward(tokens, common))
+        return {"token": answer.pop("result"), "cached_tokens": common, **answer}
 
     def open(self, request: dict) -> dict:
         self.forward(request["tokens"])
@@ -113,7 +123,7 @@ def main() -> None:
     def make():
         peer = Llama(arguments.model, arguments.threads, arguments.context)
         about = {"version": f"llama-cpp-python {llama_cpp.__version__}", "weight_bytes": weight_bytes(arguments.model)}
-        handlers = {"tune": peer.tune, "prefill": peer.prefill, "open": peer.open, "decode": peer.decode}
+        handlers = {"tune": peer.tune, "prefill": peer.prefill, "resume": peer.resume, "open": peer.open, "decode": peer.decode}
         return about, handlers
 
     serve(make)

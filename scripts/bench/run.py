@@ -10,11 +10,12 @@ import attention
 import decode
 import machine
 import prefill
+import prefix
 import setting
 from driver import DriverError
 
-BENCHMARKS = {"prefill": prefill, "attention": attention, "decode": decode}
-ENGINES = list(dict.fromkeys([*prefill.OURS, *decode.OURS, *prefill.PEERS]))
+BENCHMARKS = {"prefill": prefill, "attention": attention, "decode": decode, "prefix": prefix}
+ENGINES = list(dict.fromkeys([*prefill.OURS, *decode.OURS, *prefix.OURS, *prefill.PEERS]))
 SHARED_CORES = 0.05  # used by others; above it the table says so
 
 
@@ -55,13 +56,13 @@ def parse(words: list[str]) -> argparse.Namespace:
         "--engines",
         type=engines,
         default=ENGINES,
-        help=f"of prefill and decode, comma-separated, from {', '.join(ENGINES)} (default all)",
+        help=f"of prefill, decode and prefix, comma-separated, from {', '.join(ENGINES)} (default all)",
     )
     parser.add_argument(
         "--threads",
         type=positive,
         default=machine.cores(),
-        help="of prefill and decode, for every engine (default all cores); attention runs with one and with all",
+        help="of prefill, decode and prefix, for every engine (default all cores); attention runs with one and with all",
     )
     parser.add_argument(
         "--ubatch",

@@ -4,6 +4,7 @@ import argparse
 import sys
 
 import machine
+import prefix
 import pytest
 import run
 from driver import Driver, DriverError
@@ -27,7 +28,7 @@ def test_arguments_have_defaults():
 
 @pytest.mark.parametrize(
     "words",
-    [["prefix"], ["prefill", "--repeats", "0"], ["prefill", "--engines", "vllm"], ["decode", "--tokens", "many"]],
+    [["suffix"], ["prefill", "--repeats", "0"], ["prefill", "--engines", "vllm"], ["decode", "--tokens", "many"]],
 )
 def test_bad_arguments_are_refused(words, capsys):
     with pytest.raises(SystemExit):
@@ -124,3 +125,14 @@ def test_a_bad_request_is_an_error_and_the_driver_lives(driver):
 def test_a_driver_that_dies_shows_its_last_words(driver):
     with pytest.raises(DriverError, match="(?s)child ended unexpectedly.*boom"):
         driver.ask("die")
+
+
+def test_prefix_rows_say_what_was_reused():
+    cold = {"wall_s": 4.0, "cpu_s": 8.0, "token": 7, "cached_tokens": 0}
+    warm = {"wall_s": 1.0, "cpu_s": 2.0, "token": 7, "cached_tokens": 960}
+    rows = prefix.make_rows({"ours-pruned": [cold, cold], "ours-pruned-warm": [warm, warm | {"wall_s": 3.0}]}, 1024)
+    assert [(row["engine"], row["wall_s"], row["cached_tokens"]) for row in rows] == [
+        ("ours-pruned", 4.0, 0),
+        ("ours-pruned-warm", 2.0, 960),
+    ]
+    assert "| ours-pruned-warm |   1024 |    960 |   2.00 |" in prefix.tables({"rows": rows, "ratios": []})

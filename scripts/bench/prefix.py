@@ -1,0 +1,99 @@
+"""The next question about a document: cold, and with what the question before left behind, beside llama.cpp's cache."""
+
+import statistics
+import time
+from contextlib import ExitStack
+
+import arithmetic
+import machine
+import setting
+from prefill import ratio_table
+from setting import LLAMA, progress
+from table import markdown, number
+
+OURS = ["ours-dense", "ours-pruned", "ours-pruned-warm"]
+DEFAULT_TOKENS = [2048, 8192]
+WARM_UP_TOKENS = 512
+STORE_SECONDS = 1.0  # the store is written behind the answer: time for that before the next question
+
+
+def run(arguments) -> dict:
+    with ExitStack() as stack:
+        longest = max(arguments.tokens)
+        ours = setting.start_ours(stack, longest, arguments.threads)
+        peers = setting.start_peers(
+            stack, [name for name in LLAMA if name in arguments.engines], longest, arguments.threads
+        )
+        settings = setting.tune(peers, ours.ask("prompt", tokens=WARM_UP_TOKENS)["tokens"], arguments.ubatch)
+        watch = machine.OthersWatch([ours.pid, *(peer.pid for peer in peers.values())])
+        names = [name for name in OURS if name in arguments.engines]
+        samples, peaks = {}, []
+        for tokens in arguments.tokens:
+            samples[tokens] = measure(ours, names, peers, tokens, arguments.repeats)
+            peaks.append(ours.ask("peak")["bf16_flops"])
+        return {
+            "versions": {name: driver.about["version"] for name, driver in {"ours": ours, **peers}.items()},
+            "settings": settings,
+            "model": ours.about["model"],
+            "threads": arguments.threads,
+            "peak_gflops": statistics.median(peaks) / 1e9,
+            "cores_used_by_others": watch.cores_used_by_others(),
+            "rows": [row for tokens, by_engine in samples.items() for row in make_rows(by_engine, tokens)],
+            "ratios": [
+                {"tokens": tokens, **ratio}
+                for tokens, by_engine in samples.items()
+                for ratio in arithmetic.ratios(by_engine, names, [f"{name}-warm" for name in peers])
+            ],
+        }
+
+
+def measure(ours, names: list[str], peers: dict, tokens: int, repeats: int) -> dict[str, list[dict]]:
+    """The next question, round by round; before each warm answer the first question is asked, untimed."""
+    first, following = ours.ask("prompt", tokens=tokens), ours.ask("prompt", tokens=tokens, next=True)
+    ours.ask("prefill", **ours.ask("prompt", tokens=WARM_UP_TOKENS), pruned=False)
+    samples = {name: [] for name in [*names, *(f"{name}-warm" for name in peers)]}
+    if "ours-pruned-warm" in names:
+        ours.ask("prefill", **first, pruned=True, store=True)
+        time.sleep(STORE_SECONDS)
+    for round_number in range(1, repeats + 1):
+        for name in names:
+            warm = name == "ours-pruned-warm"
+            samples[name].append(ours.ask("prefill", **following, pruned=name != "ours-dense", store=warm))
+        for name, peer in peers.items():
+            peer.ask("prefill", tokens=first["tokens"])
+            samples[f"{name}-warm"].append(peer.ask("resume", tokens=following["tokens"]))
+        for name, measured in samples.items():
+            progress(
+                f"round {round_number}/{repeats}, {tokens} tokens, {name}: {measured[-1]['wall_s']:.2f} s, "
+                f"{measured[-1].get('cached_tokens', 0)} tokens reused, first token {measured[-1]['token']}"
+            )
+    return samples
+
+
+def make_rows(by_engine: dict[str, list[dict]], tokens: int) -> list[dict]:
+    return [
+        {
+            "engine": name,
+            "tokens": tokens,
+            **arithmetic.medians(measured),
+            "cached_tokens": measured[-1].get("cached_tokens", 0),
+            "first_token": measured[-1]["token"],
+        }
+        for name, measured in by_engine.items()
+    ]
+
+
+def tables(result: dict) -> str:
+    header = ["engine", "tokens", "reused", "wall s", "CPU s", "first token"]
+    rows = [
+        [
+            row["engine"],
+            str(row["tokens"]),
+            str(row["cached_tokens"]),
+            number(row["wall_s"]),
+            number(row["cpu_s"]),
+            str(row["first_token"]),
+        ]
+        for row in result["rows"]
+    ]
+    return markdown(header, rows) + "\n\n" + ratio_table(result)
