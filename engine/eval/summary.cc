@@ -65,6 +65,7 @@ std::vector<Observed> NllDifference(const Cases& cases, const std::string& arm, 
 }
 
 std::string FormatEstimate(const Estimate& estimate, double scale, int digits) {
+  if (!estimate.has_interval) return absl::StrFormat("%+.*f", digits, estimate.mean * scale);
   return absl::StrFormat("%+.*f [%+.*f, %+.*f]", digits, estimate.mean * scale, digits, estimate.low * scale, digits,
                          estimate.high * scale);
 }
@@ -117,7 +118,10 @@ Estimate BootstrapMean(const std::vector<Observed>& values) {
     means.push_back(sum / static_cast<double>(count));
   }
   std::sort(means.begin(), means.end());
-  return {Mean(values), means[kResamples / 40], means[kResamples - 1 - kResamples / 40]};
+  return {.mean = Mean(values),
+          .low = means[kResamples / 40],
+          .high = means[kResamples - 1 - kResamples / 40],
+          .has_interval = documents.size() > 1};
 }
 
 std::string SummaryTable(const std::vector<CaseResult>& results, const std::vector<std::string>& arms) {

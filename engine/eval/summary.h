@@ -25,9 +25,10 @@ struct Observed {
 };
 
 // The mean over all values, with a bootstrap 95 % interval that draws documents, each with all its values: questions
-// about one document are not independent.
+// about one document are not independent. Of one document there is no interval.
 struct Estimate {
   double mean = 0, low = 0, high = 0;
+  bool has_interval = false;
 };
 Estimate BootstrapMean(const std::vector<Observed>& values);
 

@@ -1,6 +1,7 @@
-"""Lets the tests import the modules of scripts/bench, from whatever folder pytest was started in."""
+"""Lets the tests import the modules of scripts, scripts/bench and scripts/eval, from whatever folder pytest was started in."""
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts/bench"))
+scripts = Path(__file__).resolve().parents[2] / "scripts"
+sys.path[:0] = [str(scripts / "bench"), str(scripts / "eval"), str(scripts)]
