@@ -61,6 +61,7 @@ absl::StatusOr<PrunePlan> PlanOf(absl::string_view name, const engine::ModelConf
   const PrunePlan builtin = engine::BuiltinPlan(model);
   if (absl::ConsumePrefix(&name, "plan:")) return ReadPlan(name, model);
   if (name == "auto") return builtin;
+  if (name == "safe") return engine::BuiltinPlan(model, engine::PlanVariant::kSafe);
   if (name == "unsafe") return WithoutSafety(builtin);
   if (name == "attention") return engine::UncalibratedPlan(model);
   if (name == "attention-early") return WithScore(builtin, ScoreKind::kAttention);
@@ -80,11 +81,12 @@ absl::StatusOr<PrunePlan> PlanOf(absl::string_view name, const engine::ModelConf
 std::vector<std::pair<std::string, std::string>> ArmNames() {
   return {{"dense", "no pruning"},
           {"auto", "the built-in plan, as a request gets it"},
+          {"safe", "the safe built-in plan"},
           {"unsafe", "the built-in plan without its safety rules"},
           {"attention", "the plan of a model that was not calibrated"},
-          {"attention-early", "attention mass at the built-in plan's layers and budgets"},
-          {"paper", "SlimInfer's score at the built-in plan's layers and budgets"},
-          {"uniprefill", "UniPrefill's: mean attention of the last 128 queries, nucleus 0.99, at the built-in layers"},
+          {"attention-early", "attention mass at the built-in plan's layers and largest budgets"},
+          {"paper", "SlimInfer's score at the same layers and budgets"},
+          {"uniprefill", "UniPrefill's: mean attention of the last 128 queries, nucleus 0.99, at the same layers"},
           {"recency", "the last blocks, the same budgets"},
           {"random", "random blocks, the same budgets"},
           {"oracle", "the blocks that hold the evidence, the same budgets"}};
