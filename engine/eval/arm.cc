@@ -25,11 +25,17 @@ PrunePlan WithoutSafety(PrunePlan plan) {
   return plan;
 }
 
-// The built-in plan's layers and budgets with another score: the same cost.
+// The built-in plan's layers and budgets with another score. Where a budget depends on the plan's own scores, the most
+// that it allows: what is compared with the plan keeps no less than it.
 PrunePlan WithScore(PrunePlan plan, ScoreKind score) {
   for (engine::PlanStage& stage : plan.stages) {
     stage.score = score;
     stage.heads.clear();
+    if (stage.keep_score == 0) continue;
+    stage.keep_bands.clear();
+    stage.keep_tokens = 0;
+    stage.keep_ratio = stage.max_ratio;
+    stage.keep_score = stage.max_ratio = 0;
   }
   return WithoutSafety(std::move(plan));
 }
