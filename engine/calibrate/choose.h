@@ -28,7 +28,7 @@ struct ChooseOptions {
                                              {0.125, 0.15, 0.5},  {0.125, 0.1, 0.375}, {0.125, 0.1, 0.5}};
   std::vector<ScoreBudget> second_by_score = {{0.0625, 0.2, 0.1875}, {0.0625, 0.2, 0.25},  {0.0625, 0.1, 0.1875},
                                               {0.0625, 0.1, 0.25},   {0.0625, 0.05, 0.25}, {0.0625, 0.05, 0.375}};
-  double third_ratio = 0.0625;
+  double third_ratio = 0;  // of a last pruning at 0.92 depth, by the scores before; 0: none
   int max_first_heads = 2;
   int max_second_heads = 4;
 };
@@ -47,9 +47,9 @@ struct Choice {
 };
 
 // The cheapest prefill (by the work model, on the observed prompts) of those that hold the target: a first pruning by
-// the heads of one layer, perhaps a second by heads of a later layer and the three before it, and a third at 0.92 depth
-// by the scores before. Retry: the later layer, not after the second pruning, whose heads hold most at the next larger
-// budget. FAILED_PRECONDITION when no layer holds the target: no head retrieves early enough.
+// the heads of one layer, and perhaps a second by heads of a later layer and the three before it. Retry: the later
+// layer, not after the second pruning, whose heads hold most at the next larger budget. FAILED_PRECONDITION when no
+// layer holds the target: no head retrieves early enough.
 absl::StatusOr<Choice> ChoosePlan(const std::vector<Observation>& observations, const engine::ModelConfig& config,
                                   const ChooseOptions& options);
 

@@ -184,8 +184,9 @@ int Main(int argc, char** argv) {
                  "share of the evidence that the prunings must keep, at every length")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
-  app.add_option("--third-ratio", options.choose.third_ratio, "share of the prompt that the last pruning keeps")
-      ->check(CLI::Range(0.001, 1.0))
+  app.add_option("--third-ratio", options.choose.third_ratio,
+                 "share of the prompt that a last pruning keeps; 0: there is none")
+      ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
   app.add_option("--false-alarms", options.false_alarms, "share of good prunings that the safety rules may put off")
       ->check(CLI::Range(0.0, 0.5));
