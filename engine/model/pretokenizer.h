@@ -19,9 +19,9 @@ enum class PreTokenizerPattern {
   kCl100k,
 };
 
-// Everything that a name in tokenizer.ggml.pre decides.
+// Everything that a name in tokenizer.ggml.pre decides, or normalizer and pre_tokenizer of a tokenizer.json.
 struct PreTokenizerRules {
-  PreTokenizerPattern pattern;
+  PreTokenizerPattern pattern = PreTokenizerPattern::kGpt2;
   int max_digits = 1;              // k, in kCl100k
   bool isolated_digits = false;    // every \p{N} is cut out before the pattern sees the text (kGpt2)
   bool normalize_nfc = false;      // text is brought into Unicode form NFC first
