@@ -14,8 +14,13 @@ constexpr absl::string_view kQwen2 =
 constexpr absl::string_view kLlama3 =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
+constexpr absl::string_view kTekken = R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|)"
+                                      R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|)"
+                                      R"(\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+
 constexpr char kRemedy[] =
-    "; supported are the pre-tokenizers of GPT-2, SmolLM2, Qwen2 and Llama 3, with the normalizer NFC or none: use "
+    "; supported are the pre-tokenizers of GPT-2, SmolLM2, Qwen2, Llama 3 and Tekken, with the normalizer NFC or none: "
+    "use "
     "such "
     "a model, or a GGUF file of this one";
 
@@ -35,7 +40,9 @@ absl::StatusOr<PreTokenizerRules> RulesOfSplit(const JsonObject& split) {
   SLIMFILL_ASSIGN_OR_RETURN(const bool invert, split.BoolOr("invert", false));
   PreTokenizerRules rules{.pattern = PreTokenizerPattern::kCl100k};
   if (expression == kLlama3) rules.max_digits = 3;
-  if ((expression != kQwen2 && expression != kLlama3) || behavior != "Isolated" || invert) {
+  if (expression == kTekken) rules.pattern = PreTokenizerPattern::kTekken;
+  const bool known = expression == kQwen2 || expression == kLlama3 || expression == kTekken;
+  if (!known || behavior != "Isolated" || invert) {
     return Unknown(split, absl::StrCat("the pre-tokenizer splits by ", QuotedForError(absl::string_view(expression)),
                                        " (", behavior, invert ? ", inverted)" : ")"));
   }

@@ -9,8 +9,8 @@ namespace slimfill::engine {
 
 // The known forms:
 //   normalizer      none, or NFC
-//   pre_tokenizer   ByteLevel (gpt-2); Digits, each alone, then ByteLevel (smollm); Split by the expression of qwen2 or
-//                   llama-bpe, then ByteLevel without one of its own
+//   pre_tokenizer   ByteLevel (gpt-2); Digits, each alone, then ByteLevel (smollm); Split by the expression of qwen2,
+//                   llama-bpe or tekken, then ByteLevel without one of its own
 // Others are refused with INVALID_ARGUMENT. whole_word_lookup is not decided here.
 absl::StatusOr<PreTokenizerRules> RecognisePreTokenizer(const JsonObject& tokenizer);
 

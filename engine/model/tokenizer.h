@@ -19,7 +19,7 @@ namespace slimfill::engine {
 class Tokenizer {
  public:
   // Reads tokenizer.ggml.{model,pre,tokens,token_type,merges,bos_token_id,eos_token_id,add_bos_token}. Pre-tokenizers:
-  // qwen2, smollm, gpt-2, llama-bpe. INVALID_ARGUMENT naming what is missing or unsupported.
+  // qwen2, smollm, gpt-2, llama-bpe, tekken. INVALID_ARGUMENT naming what is missing or unsupported.
   static absl::StatusOr<std::unique_ptr<Tokenizer>> FromGguf(const GgufFile& file);
   static absl::StatusOr<std::unique_ptr<Tokenizer>> FromData(const TokenizerData& data);
   ~Tokenizer();

@@ -79,7 +79,7 @@ absl::StatusOr<TokenizerData> ReadTokenizerData(const GgufFile& file) {
   if (add_bos.ok()) {
     data.add_bos = *add_bos;
   } else if (absl::IsNotFound(add_bos.status())) {
-    data.add_bos = pre == "llama-bpe";  // Llama 3's files leave it out and mean it
+    data.add_bos = pre == "llama-bpe" || pre == "tekken";  // these files leave it out and mean it
   } else {
     return add_bos.status();
   }

@@ -20,7 +20,7 @@ os.environ["TQDM_DISABLE"] = "1"
 import tokenizers  # noqa: E402
 import torch  # noqa: E402
 import transformers  # noqa: E402
-from tokenizers import normalizers, pre_tokenizers, processors  # noqa: E402
+from tokenizers import Regex, normalizers, pre_tokenizers, processors  # noqa: E402
 
 from make_logits_goldens import margin, short  # noqa: E402
 from make_tokenizer_goldens import (  # noqa: E402
@@ -61,17 +61,27 @@ MODELS = {
     "mistral": {
         "config": transformers.MistralConfig(**{**SHAPE, "max_position_embeddings": 4096}, num_hidden_layers=2,
                                              head_dim=16, sliding_window=512),
-        "dtype": torch.bfloat16, "norms": torch.float32, "pre": "smollm", "control": CHATML_CONTROL,
-        "eos": "<|endoftext|>", "stops": ["<|endoftext|>"]},
+        "dtype": torch.bfloat16, "norms": torch.float32, "pre": "tekken", "control": ["<unk>", "<s>", "</s>", "[INST]", "[/INST]"],
+        "eos": "</s>", "bos": "<s>", "stops": ["</s>"]},
 }
+
+
+def pre_tokenizer_of(pre):
+    if pre != "tekken":
+        return pre_tokenizer(pre)
+    upper, lower = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+    tekken = (rf"[^\r\n\p{{L}}\p{{N}}]?{upper}*{lower}+|[^\r\n\p{{L}}\p{{N}}]?{upper}+{lower}*|\p{{N}}"
+              r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+    return pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(tekken), "isolated"),
+                                    pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
 
 
 def tokenizer_of(spec):
     """A small vocabulary, trained and wired as the family's published tokenizer.json is."""
-    backend = tokenizers.Tokenizer(tokenizers.models.BPE(ignore_merges=spec["pre"] == "llama-bpe"))
+    backend = tokenizers.Tokenizer(tokenizers.models.BPE(ignore_merges=spec["pre"] in ("llama-bpe", "tekken")))
     if spec["pre"] == "qwen2":
         backend.normalizer = normalizers.NFC()
-    backend.pre_tokenizer = pre_tokenizer(spec["pre"])
+    backend.pre_tokenizer = pre_tokenizer_of(spec["pre"])
     backend.decoder = tokenizers.decoders.ByteLevel()
     trainer = tokenizers.trainers.BpeTrainer(vocab_size=340, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
                                              show_progress=False)

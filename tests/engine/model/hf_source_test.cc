@@ -54,6 +54,12 @@ void ExpectTokenizerRefused(const std::function<void(nlohmann::json&)>& change, 
   ExpectRefused(directory, text);
 }
 
+nlohmann::json DigitsThenByteLevel(bool each) {
+  return {{"type", "Sequence"},
+          {"pretokenizers",
+           {{{"type", "Digits"}, {"individual_digits", each}}, {{"type", "ByteLevel"}, {"add_prefix_space", false}}}}};
+}
+
 constexpr char kShard[] = "model-00002-of-00003.safetensors";
 
 TEST(HfSource, NamesTheModelAfterItsDirectory) {
@@ -254,8 +260,8 @@ TEST(HfSource, RefusesTokenizersThatWouldCutOtherwise) {
   ExpectTokenizerRefused([](auto& j) { j["pre_tokenizer"]["pretokenizers"][1]["use_regex"] = true; },
                          "\"Split\" is not supported in this form");
   ExpectTokenizerRefused([](auto& j) { j["pre_tokenizer"]["pretokenizers"] = 3; }, "is not a list");
-  ExpectTokenizerRefused([](auto& j) { j["pre_tokenizer"]["pretokenizers"][0]["individual_digits"] = false; },
-                         "\"Digits\" is not supported in this form", "mistral");
+  ExpectTokenizerRefused([](auto& j) { j["pre_tokenizer"] = DigitsThenByteLevel(false); },
+                         "\"Digits\" is not supported in this form");
   ExpectTokenizerRefused([](auto& j) { j["decoder"] = {{"type", "Metaspace"}}; }, "the decoder \"Metaspace\"");
   ExpectTokenizerRefused(
       [](auto& j) {
@@ -264,6 +270,19 @@ TEST(HfSource, RefusesTokenizersThatWouldCutOtherwise) {
       "\"BertProcessing\" is not supported");
   ExpectTokenizerRefused([](auto& j) { j["added_tokens"][0]["rstrip"] = true; }, "has rstrip, which is not supported");
   ExpectTokenizerRefused([](auto& j) { j["added_tokens"][0]["normalized"] = true; }, "has normalized");
+}
+
+TEST(HfSource, ReadsSmolLm2sTokenizer) {
+  const ModelDirectory directory("qwen2");
+  directory.Edit("tokenizer.json", [](auto& json) {
+    json["normalizer"] = nullptr;
+    json["pre_tokenizer"] = DigitsThenByteLevel(true);
+  });
+  const auto tokenizer = (*OpenModel(directory.path()))->MakeTokenizer();
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  const auto tokens = *(*tokenizer)->Encode(" 12", false);
+  ASSERT_EQ(tokens.size(), 3u);  // the space is a word of its own, and so is every digit
+  EXPECT_EQ((*tokenizer)->Decode({&tokens[1], 1}), "1");
 }
 
 // ByteLevel alone is GPT-2's pre-tokenizer.
