@@ -40,6 +40,11 @@ absl::StatusOr<std::unique_ptr<PrunePlan>> LoadPlan(const std::string& choice, c
   return std::make_unique<PrunePlan>(*std::move(plan));
 }
 
+// The most that the model attends to.
+int OwnContext(const ModelConfig& config) {
+  return config.sliding_window > 0 ? std::min(config.context, config.sliding_window) : config.context;
+}
+
 class PrunedEngine final : public StudyEngine {
  public:
   static absl::StatusOr<std::unique_ptr<StudyEngine>> Make(const PrunedEngineOptions& options,
@@ -101,28 +106,28 @@ absl::StatusOr<std::unique_ptr<StudyEngine>> PrunedEngine::Make(const PrunedEngi
   std::unique_ptr<PrunedEngine> engine(new PrunedEngine(metrics));
   engine->backend_ = std::move(backend);
   Backend& device = *engine->backend_;
-  SLIMFILL_ASSIGN_OR_RETURN(std::unique_ptr<GgufFile> file, GgufFile::Open(options.model_path));
-  SLIMFILL_ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(*file));
+  SLIMFILL_ASSIGN_OR_RETURN(std::unique_ptr<ModelSource> source, OpenModel(options.model_path));
+  const ModelConfig config = source->config();
   EngineInfo& info = engine->info_;
-  info.max_context = options.max_context > 0 ? options.max_context : config.context;
+  info.max_context = options.max_context > 0 ? options.max_context : OwnContext(config);
   info.chunk_tokens = options.chunk_tokens;
   SLIMFILL_ASSIGN_OR_RETURN(engine->plan_, LoadPlan(options.plan, config));
-  SLIMFILL_ASSIGN_OR_RETURN(engine->tokenizer_, Tokenizer::FromGguf(*file));
-  if (auto chat = ChatTemplate::FromGguf(*file, *engine->tokenizer_); chat.ok()) {
+  SLIMFILL_ASSIGN_OR_RETURN(engine->tokenizer_, source->MakeTokenizer());
+  if (auto chat = source->MakeChatTemplate(*engine->tokenizer_); chat.ok()) {
     engine->chat_template_ = std::make_unique<ChatTemplate>(*std::move(chat));
     info.chat_format = engine->chat_template_->name();
   }
   const auto progress = [&](int done, int total) {
     if (options.load_progress) options.load_progress(static_cast<double>(done) / total);
   };
-  SLIMFILL_ASSIGN_OR_RETURN(engine->model_, Model::Load(std::move(file), device, info.max_context, progress));
+  SLIMFILL_ASSIGN_OR_RETURN(engine->model_, Model::Load(std::move(source), device, info.max_context, progress));
   if (options.prefix_layers < 0 || options.prefix_layers >= config.layers) {
     return absl::InvalidArgumentError(
         absl::StrCat("prefix_layers is ", options.prefix_layers, ": must be between 0 and ", config.layers - 1));
   }
   info.model = config;
-  info.model_file = options.model_path;
-  info.model_sha256 = engine->model_->file().Sha256Hex();
+  info.model_file = engine->model_->source().path();
+  info.model_sha256 = engine->model_->source().Sha256Hex();
   info.backend = device.description();
   info.backend_name = device.name();
   if (engine->plan_ != nullptr) {

@@ -162,11 +162,14 @@ absl::Status FindModel(const Environment& environment, ServerConfig& config) {
   if (is_default) config.model = (std::filesystem::path(SlimfillHome(environment)) / kDefaultModel).string();
   std::error_code error;
   if (std::filesystem::is_regular_file(config.model, error)) return absl::OkStatus();
+  if (!is_default && std::filesystem::is_directory(config.model, error)) return absl::OkStatus();
   return absl::InvalidArgumentError(
-      is_default ? absl::StrCat("no model: ", config.model,
-                                " is not there; run scripts/setup.sh, which fetches it, or give --model FILE")
-                 : absl::StrCat("--model ", config.model,
-                                " is not a file: give a GGUF file, or run scripts/setup.sh and leave --model out"));
+      is_default
+          ? absl::StrCat("no model: ", config.model,
+                         " is not there; run scripts/setup.sh, which fetches it, or give --model FILE or DIRECTORY")
+          : absl::StrCat("--model ", config.model,
+                         " is not there: give a GGUF file, or a directory with config.json, tokenizer.json and "
+                         "safetensors, or run scripts/setup.sh and leave --model out"));
 }
 
 std::string Describe(const ServerConfig& config, const Values& values) {

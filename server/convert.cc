@@ -318,7 +318,7 @@ v1::GetModelResponse ToProto(const engine::EngineInfo& info) {
   out.set_name(info.model.name);
   out.set_file(std::filesystem::path(info.model_file).filename().string());
   out.set_sha256(info.model_sha256);
-  out.set_architecture(info.model.architecture == engine::Architecture::kQwen2 ? "qwen2" : "llama");
+  out.set_architecture(engine::ArchitectureName(info.model.architecture));
   out.set_layers(info.model.layers);
   out.set_hidden(info.model.hidden);
   out.set_heads(info.model.heads);

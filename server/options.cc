@@ -127,7 +127,9 @@ std::vector<Option> MakeOptions() {
   using C = ServerConfig;
   constexpr int64_t kManyTokens = int64_t{1} << 24;
   return {
-      Text("model", &C::model, "model file (GGUF); default: the one that scripts/setup.sh fetches"),
+      Text("model", &C::model,
+           "GGUF file, or directory with config.json, tokenizer.json and safetensors; default: the one that "
+           "scripts/setup.sh fetches"),
       Address("listen", &C::listen, "address of the gRPC port; port 0 takes a free one"),
       Address("metrics-listen", &C::metrics_listen, "address of the Prometheus metrics, or off", "off"),
       Address("kv-store", &C::kv_store, "embedded, or HOST:PORT of a slimfill-kvstore", "embedded"),

@@ -229,7 +229,7 @@ absl::Status Run(const Options& options) {
 int main(int argc, char** argv) {
   slimfill::engine::Options options;
   CLI::App app{"Our engine as a driver of scripts/bench.sh"};
-  app.add_option("--model", options.model, "GGUF file")->required();
+  app.add_option("--model", options.model, "GGUF file, or directory with safetensors")->required();
   app.add_option("--document", options.document, "text that the prompt is about")->required();
   app.add_option("--threads", options.threads, "0: all cores");
   app.add_option("--context", options.context, "tokens of the longest prompt with its answer");

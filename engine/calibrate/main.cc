@@ -169,7 +169,9 @@ void Write(const std::string& path, const engine::PrunePlan& plan, Json evidence
 int Main(int argc, char** argv) {
   Options options;
   CLI::App app("Finds a model's retrieval heads and writes a prune plan for it", "slimfill-calibrate");
-  app.add_option("--model", options.model, "GGUF file")->required()->check(CLI::ExistingFile);
+  app.add_option("--model", options.model, "GGUF file, or directory with safetensors")
+      ->required()
+      ->check(CLI::ExistingPath);
   app.add_option("--out", options.out, "the plan file to write")->required();
   app.add_option("--name", options.choose.name, "of the plan; default: the model's");
   app.add_option("--observations", options.observations,

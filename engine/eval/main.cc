@@ -101,7 +101,9 @@ int Main(int argc, char** argv) {
                           "\n  plan:FILE: a plan file\nEach also with -noswap: decode never exchanges blocks.\n"
                           "Kinds: ",
                           absl::StrJoin(TaskKinds(), ", ")));
-  app.add_option("--model", options.model, "GGUF file")->required()->check(CLI::ExistingFile);
+  app.add_option("--model", options.model, "GGUF file, or directory with safetensors")
+      ->required()
+      ->check(CLI::ExistingPath);
   app.add_option("--arms", options.arms, "what to compare; the first is what the others are compared with")
       ->delimiter(',')
       ->capture_default_str();

@@ -6,7 +6,7 @@
 #include "absl/strings/str_replace.h"
 #include "base/must.h"
 #include "engine/eval/generate.h"
-#include "engine/model/gguf.h"
+#include "engine/model/source.h"
 
 namespace slimfill::eval {
 namespace {
@@ -39,7 +39,7 @@ int Run(int argc, char** argv) {
   size_t context = 40;
   bool calibration = false, question_first = false, whole = false;
   CLI::App app{"Prints cases of the long-context evaluation"};
-  app.add_option("--model", model, "GGUF file, for its tokenizer")->required();
+  app.add_option("--model", model, "GGUF file or directory, for its tokenizer")->required();
   app.add_option("--kind", kind, "one kind; all otherwise");
   app.add_option("--tokens", tokens, "of the document");
   app.add_option("--seeds", seeds, "cases per kind");
@@ -49,8 +49,8 @@ int Run(int argc, char** argv) {
   app.add_flag("--document", whole, "print the documents too");
   CLI11_PARSE(app, argc, argv);
 
-  const auto file = Must(engine::GgufFile::Open(model));
-  const auto tokenizer = Must(engine::Tokenizer::FromGguf(*file));
+  const auto file = Must(engine::OpenModel(model));
+  const auto tokenizer = Must(file->MakeTokenizer());
   const Corpus corpus = Must(Corpus::Load(calibration ? Split::kCalibration : Split::kHeldOut));
   std::printf("corpus %016llx: %zu texts, %zu licences, %zu modules\n",
               static_cast<unsigned long long>(corpus.fingerprint()), corpus.prose().size(), corpus.licences().size(),

@@ -19,8 +19,8 @@ namespace {
 absl::Status CheckMarkers(const Tokenizer& tokenizer, std::initializer_list<absl::string_view> markers) {
   for (absl::string_view marker : markers) {
     if (!tokenizer.SpecialId(marker).ok()) {
-      return absl::InvalidArgumentError(absl::StrCat("tokenizer.chat_template uses '", marker,
-                                                     "', which the vocabulary does not have as a control token"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("the chat template uses '", marker, "', which the vocabulary does not have as a control token"));
     }
   }
   return absl::OkStatus();
@@ -231,7 +231,7 @@ absl::StatusOr<ChatTemplate> ChatTemplate::FromSource(absl::string_view source, 
         CheckMarkers(tokenizer, {"<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"}));
     return ChatTemplate(ChatFormat::kLlama3, "", tokenizer);
   }
-  return absl::UnimplementedError("tokenizer.chat_template is of an unknown format; supported are ChatML and Llama 3");
+  return absl::UnimplementedError("the chat template is of an unknown format; supported are ChatML and Llama 3");
 }
 
 const char* ChatTemplate::name() const { return format_ == ChatFormat::kChatMl ? "chatml" : "llama3"; }

@@ -3,7 +3,8 @@
 // ChatML:   <|im_start|>ROLE\nCONTENT<|im_end|>\n ... <|im_start|>assistant\n
 // Llama 3:  <|begin_of_text|><|start_header_id|>ROLE<|end_header_id|>\n\nCONTENT<|eot_id|> ... , content trimmed. The
 //           knowledge and date lines that Llama 3.1 and later put into the system message are not rendered.
-// Tools are not rendered in either.
+// Tools are not rendered in either. Qwen3's template is read as ChatML: it may think, and what earlier answers thought
+// is rendered where a client sends it (HF leaves it out).
 #pragma once
 
 #include <string>

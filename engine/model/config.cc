@@ -14,12 +14,6 @@
 namespace slimfill::engine {
 namespace {
 
-constexpr int64_t kMaxLayers = 1024;
-constexpr int64_t kMaxWidth = 1 << 20;
-constexpr int64_t kMaxHeads = 4096;
-constexpr int64_t kMaxHeadDim = 1024;
-constexpr int64_t kMaxVocab = 1 << 24;
-constexpr int64_t kMaxContext = 1 << 30;
 constexpr size_t kMaxNameBytes = 128;
 
 // Reads the keys of one architecture ("llama.block_count"), each within a range.
@@ -81,9 +75,11 @@ absl::StatusOr<Architecture> ReadArchitecture(const GgufFile& file) {
   if (!name.ok()) return absl::InvalidArgumentError(name.status().message());
   if (*name == "llama") return Architecture::kLlama;
   if (*name == "qwen2") return Architecture::kQwen2;
-  return absl::InvalidArgumentError(absl::StrCat(file.name(), ": architecture \"",
-                                                 absl::CHexEscape(name->substr(0, kMaxNameBytes)),
-                                                 "\" is not supported: use a llama or qwen2 model"));
+  if (*name == "qwen3") return Architecture::kQwen3;
+  return absl::InvalidArgumentError(
+      absl::StrCat(file.name(), ": architecture \"", absl::CHexEscape(name->substr(0, kMaxNameBytes)),
+                   "\" is not supported: use a llama, qwen2 or qwen3 model (mistral files are of "
+                   "the architecture llama)"));
 }
 
 // Escaped, because it is shown in answers and metrics, which must be UTF-8.
@@ -95,12 +91,11 @@ std::string ReadName(const GgufFile& file) {
 
 // Variants of the architectures that the forward pass does not have: better refused than answered wrongly.
 absl::Status CheckNoVariant(const GgufFile& file, const KeyReader& keys) {
-  for (const char* key : {"expert_count", "attention.sliding_window"}) {
-    if (!keys.Has(key)) continue;
-    SLIMFILL_ASSIGN_OR_RETURN(const int64_t value, file.GetInt(keys.Full(key)));
-    if (value != 0) {
-      return keys.Invalid("key \"", keys.Full(key), "\" is ", value,
-                          ": mixtures of experts and sliding-window attention are not supported");
+  if (keys.Has("expert_count")) {
+    SLIMFILL_ASSIGN_OR_RETURN(const int64_t experts, file.GetInt(keys.Full("expert_count")));
+    if (experts != 0) {
+      return keys.Invalid("key \"", keys.Full("expert_count"), "\" is ", experts,
+                          ": mixtures of experts are not supported: use a dense model");
     }
   }
   if (keys.Has("attention.causal")) {
@@ -127,22 +122,19 @@ absl::Status CheckNoVariant(const GgufFile& file, const KeyReader& keys) {
 
 // The rotated width is the whole head, and the heads are alike in queries, keys and values.
 absl::Status ReadHeads(const KeyReader& keys, ModelConfig& config) {
-  SLIMFILL_ASSIGN_OR_RETURN(config.heads, keys.Int("attention.head_count", kMaxHeads));
-  SLIMFILL_ASSIGN_OR_RETURN(config.kv_heads, keys.IntOr("attention.head_count_kv", kMaxHeads, config.heads));
-  if (config.heads % config.kv_heads != 0) {
-    return keys.Invalid(config.heads, " query heads are not a multiple of ", config.kv_heads, " key/value heads");
-  }
-  if (!keys.Has("attention.key_length") && config.hidden % config.heads != 0) {
+  SLIMFILL_ASSIGN_OR_RETURN(config.heads, keys.Int("attention.head_count", ConfigLimits::kHeads));
+  SLIMFILL_ASSIGN_OR_RETURN(config.kv_heads, keys.IntOr("attention.head_count_kv", ConfigLimits::kHeads, config.heads));
+  const bool derived = !keys.Has("attention.key_length");
+  if (derived && config.hidden % config.heads != 0) {
     return keys.Invalid("the embedding width ", config.hidden, " is not a multiple of ", config.heads, " heads");
   }
-  SLIMFILL_ASSIGN_OR_RETURN(config.head_dim,
-                            keys.IntOr("attention.key_length", kMaxHeadDim, config.hidden / config.heads));
-  if (config.head_dim % 2 != 0 || config.head_dim > kMaxHeadDim) {
-    return keys.Invalid("the head dimension ", config.head_dim, " is not supported: it must be even and at most ",
-                        kMaxHeadDim);
+  config.head_dim = config.hidden / config.heads;
+  if (!derived) {
+    SLIMFILL_ASSIGN_OR_RETURN(config.head_dim, keys.Int("attention.key_length", ConfigLimits::kHeadDim));
   }
+  if (const absl::Status status = CheckHeads(config); !status.ok()) return keys.Invalid(status.message());
   for (const char* key : {"attention.value_length", "rope.dimension_count"}) {
-    SLIMFILL_ASSIGN_OR_RETURN(const int value, keys.IntOr(key, kMaxHeadDim, config.head_dim));
+    SLIMFILL_ASSIGN_OR_RETURN(const int value, keys.IntOr(key, ConfigLimits::kHeadDim, config.head_dim));
     if (value != config.head_dim) {
       return keys.Invalid("key \"", keys.Full(key), "\" is ", value, ", only the head dimension ", config.head_dim,
                           " is supported");
@@ -152,10 +144,10 @@ absl::Status ReadHeads(const KeyReader& keys, ModelConfig& config) {
 }
 
 absl::Status ReadVocab(const GgufFile& file, const KeyReader& keys, ModelConfig& config) {
-  const GgufTensor* embedding = file.FindTensor("token_embd.weight");
+  const StoredTensor* embedding = file.FindTensor("token_embd.weight");
   if (embedding == nullptr) return keys.Invalid("tensor \"token_embd.weight\" is missing: use a complete model file");
-  if (embedding->rows() > kMaxVocab) {
-    return keys.Invalid("the vocabulary has ", embedding->rows(), " tokens, the limit is ", kMaxVocab);
+  if (embedding->rows() > ConfigLimits::kVocab) {
+    return keys.Invalid("the vocabulary has ", embedding->rows(), " tokens, the limit is ", ConfigLimits::kVocab);
   }
   config.vocab = static_cast<int>(embedding->rows());
   if (file.metadata().count("tokenizer.ggml.tokens") == 0) return absl::OkStatus();
@@ -167,7 +159,7 @@ absl::Status ReadVocab(const GgufFile& file, const KeyReader& keys, ModelConfig&
 }
 
 absl::Status ReadRopeDivisors(const GgufFile& file, const KeyReader& keys, ModelConfig& config) {
-  const GgufTensor* tensor = file.FindTensor("rope_freqs.weight");
+  const StoredTensor* tensor = file.FindTensor("rope_freqs.weight");
   if (tensor == nullptr) return absl::OkStatus();
   if (tensor->shape != std::vector<int64_t>{config.head_dim / 2}) {
     return keys.Invalid("tensor \"rope_freqs.weight\" must have the shape [", config.head_dim / 2, "]");
@@ -182,7 +174,32 @@ absl::Status ReadRopeDivisors(const GgufFile& file, const KeyReader& keys, Model
   return absl::OkStatus();
 }
 
+// 0 means the same as no key.
+absl::Status ReadSlidingWindow(const GgufFile& file, const KeyReader& keys, ModelConfig& config) {
+  if (!keys.Has("attention.sliding_window")) return absl::OkStatus();
+  SLIMFILL_ASSIGN_OR_RETURN(const int64_t window, file.GetInt(keys.Full("attention.sliding_window")));
+  if (window < 0 || window > ConfigLimits::kContext) {
+    return keys.Invalid("key \"", keys.Full("attention.sliding_window"), "\" is ", window, ", supported are 0 to ",
+                        ConfigLimits::kContext);
+  }
+  config.sliding_window = static_cast<int>(window);
+  return absl::OkStatus();
+}
+
 }  // namespace
+
+absl::Status CheckHeads(const ModelConfig& config) {
+  if (config.heads % config.kv_heads != 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(config.heads, " query heads are not a multiple of ", config.kv_heads, " key/value heads"));
+  }
+  if (config.head_dim % 2 != 0 || config.head_dim < 2 || config.head_dim > ConfigLimits::kHeadDim) {
+    return absl::InvalidArgumentError(absl::StrCat("the head dimension ", config.head_dim,
+                                                   " is not supported: it must be even and at most ",
+                                                   ConfigLimits::kHeadDim));
+  }
+  return absl::OkStatus();
+}
 
 const char* ArchitectureName(Architecture architecture) {
   switch (architecture) {
@@ -190,6 +207,10 @@ const char* ArchitectureName(Architecture architecture) {
       return "llama";
     case Architecture::kQwen2:
       return "qwen2";
+    case Architecture::kQwen3:
+      return "qwen3";
+    case Architecture::kMistral:
+      return "mistral";
   }
   return "unknown";
 }
@@ -200,17 +221,19 @@ absl::StatusOr<ModelConfig> ReadModelConfig(const GgufFile& file) {
   const KeyReader keys(file, ArchitectureName(config.architecture));
   SLIMFILL_RETURN_IF_ERROR(CheckNoVariant(file, keys));
   config.name = ReadName(file);
-  SLIMFILL_ASSIGN_OR_RETURN(config.layers, keys.Int("block_count", kMaxLayers));
-  SLIMFILL_ASSIGN_OR_RETURN(config.hidden, keys.Int("embedding_length", kMaxWidth));
-  SLIMFILL_ASSIGN_OR_RETURN(config.ffn, keys.Int("feed_forward_length", kMaxWidth));
-  SLIMFILL_ASSIGN_OR_RETURN(config.context, keys.Int("context_length", kMaxContext));
+  SLIMFILL_ASSIGN_OR_RETURN(config.layers, keys.Int("block_count", ConfigLimits::kLayers));
+  SLIMFILL_ASSIGN_OR_RETURN(config.hidden, keys.Int("embedding_length", ConfigLimits::kWidth));
+  SLIMFILL_ASSIGN_OR_RETURN(config.ffn, keys.Int("feed_forward_length", ConfigLimits::kWidth));
+  SLIMFILL_ASSIGN_OR_RETURN(config.context, keys.Int("context_length", ConfigLimits::kContext));
   SLIMFILL_ASSIGN_OR_RETURN(config.rms_epsilon, keys.PositiveFloat("attention.layer_norm_rms_epsilon"));
   SLIMFILL_ASSIGN_OR_RETURN(config.rope_theta, keys.PositiveFloatOr("rope.freq_base", 10000.0f));
   SLIMFILL_RETURN_IF_ERROR(ReadHeads(keys, config));
+  SLIMFILL_RETURN_IF_ERROR(ReadSlidingWindow(file, keys, config));
   SLIMFILL_RETURN_IF_ERROR(ReadVocab(file, keys, config));
   SLIMFILL_RETURN_IF_ERROR(ReadRopeDivisors(file, keys, config));
   config.tied_embeddings = file.FindTensor("output.weight") == nullptr;
   config.qkv_bias = file.FindTensor("blk.0.attn_q.bias") != nullptr;
+  config.qk_norm = config.architecture == Architecture::kQwen3;
   return config;
 }
 

@@ -29,6 +29,9 @@ Matrix Forward::NormedQkv(int layer, ConstMatrix hidden) {
   backend_.RmsNorm(hidden, *weights.attention_norm, model_.config().rms_epsilon, normed);
   const Matrix qkv = qkv_->As(act, hidden.rows, model_.shape().qkv_cols());
   backend_.Gemm(normed, *weights.qkv, weights.qkv_bias.get(), GemmMode::kStore, qkv);
+  if (weights.q_norm != nullptr) {
+    backend_.NormHeads(qkv, *weights.q_norm, *weights.k_norm, model_.config().rms_epsilon, model_.shape());
+  }
   return qkv;
 }
 

@@ -26,8 +26,8 @@ class Forward {
   // hidden f32 [tokens, hidden]
   void Embed(absl::Span<const TokenId> tokens, Matrix hidden);
 
-  // hidden += Wo . causal_attention(RoPE(qkv(norm(hidden)))), keys and values appended to `kv` (whose blocks must cover
-  // the positions). `tap` may be null.
+  // hidden += Wo . causal_attention(RoPE(qkv(norm(hidden)))), query and key heads normalised before RoPE where the
+  // model does so, keys and values appended to `kv` (whose blocks must cover the positions). `tap` may be null.
   void PrefillAttention(int layer, absl::Span<const int32_t> positions, KvLayerView kv, const QueryTap& tap,
                         Matrix hidden);
   // The same for a chunk of which only the rows from `first_row` on are needed afterwards (the last layer needs just

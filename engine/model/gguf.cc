@@ -1,114 +1,38 @@
 #include "engine/model/gguf.h"
 
-#include <fcntl.h>
-#include <openssl/evp.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cerrno>
 #include <limits>
 #include <unordered_map>
 #include <utility>
 
 #include "absl/base/call_once.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "engine/model/gguf_parser.h"
+#include "engine/model/mapped_file.h"
+#include "engine/model/sha256.h"
 
 namespace slimfill::engine {
 namespace {
 
-struct TypeTraits {
-  const char* name;
-  int64_t block_elements;
-  int64_t block_bytes;
+constexpr TensorNames kGgufNames = {
+    .embedding = "token_embd",
+    .output_norm = "output_norm",
+    .output = "output",
+    .layer = "blk.",
+    .attention_norm = "attn_norm",
+    .q = "attn_q",
+    .k = "attn_k",
+    .v = "attn_v",
+    .q_norm = "attn_q_norm",
+    .k_norm = "attn_k_norm",
+    .attention_out = "attn_output",
+    .ffn_norm = "ffn_norm",
+    .gate = "ffn_gate",
+    .up = "ffn_up",
+    .down = "ffn_down",
+    .llama_heads_interleaved = true,
+    .rows_first = false,
 };
-
-// All zero for a type we do not read.
-TypeTraits TraitsOf(GgmlType type) {
-  switch (type) {
-    case GgmlType::kF32:
-      return {"F32", 1, 4};
-    case GgmlType::kF16:
-      return {"F16", 1, 2};
-    case GgmlType::kBF16:
-      return {"BF16", 1, 2};
-    case GgmlType::kQ4_0:
-      return {"Q4_0", 32, 18};
-    case GgmlType::kQ4_1:
-      return {"Q4_1", 32, 20};
-    case GgmlType::kQ5_0:
-      return {"Q5_0", 32, 22};
-    case GgmlType::kQ5_1:
-      return {"Q5_1", 32, 24};
-    case GgmlType::kQ8_0:
-      return {"Q8_0", 32, 34};
-    case GgmlType::kQ4_K:
-      return {"Q4_K", 256, 144};
-    case GgmlType::kQ5_K:
-      return {"Q5_K", 256, 176};
-    case GgmlType::kQ6_K:
-      return {"Q6_K", 256, 210};
-  }
-  return {"unknown", 0, 0};
-}
-
-// A file mapped read-only; empty when default-constructed.
-class Mapping {
- public:
-  Mapping() = default;
-  Mapping(void* address, size_t bytes) : address_(address), bytes_(bytes) {}
-  Mapping(Mapping&& other) noexcept
-      : address_(std::exchange(other.address_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
-  Mapping& operator=(Mapping&& other) noexcept {
-    std::swap(address_, other.address_);
-    std::swap(bytes_, other.bytes_);
-    return *this;
-  }
-  ~Mapping() {
-    if (address_ != nullptr) ::munmap(address_, bytes_);
-  }
-  absl::Span<const std::byte> span() const { return {static_cast<const std::byte*>(address_), bytes_}; }
-
- private:
-  void* address_ = nullptr;
-  size_t bytes_ = 0;
-};
-
-class FileDescriptor {
- public:
-  explicit FileDescriptor(int fd) : fd_(fd) {}
-  ~FileDescriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  FileDescriptor(const FileDescriptor&) = delete;
-  FileDescriptor& operator=(const FileDescriptor&) = delete;
-  int get() const { return fd_; }
-
- private:
-  const int fd_;
-};
-
-absl::Status SystemError(const std::string& path, const char* action) {
-  const int error = errno;
-  return absl::ErrnoToStatus(error, absl::StrCat(path, ": cannot ", action));
-}
-
-absl::StatusOr<Mapping> MapFile(const std::string& path) {
-  // O_NONBLOCK: opening a pipe must not wait for its writer; it is refused below.
-  const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (file.get() < 0) return SystemError(path, "open the model file");
-  struct stat info;
-  if (::fstat(file.get(), &info) != 0) return SystemError(path, "read the model file's size");
-  if (!S_ISREG(info.st_mode)) return absl::InvalidArgumentError(absl::StrCat(path, ": not a regular file"));
-  if (info.st_size == 0) return absl::InvalidArgumentError(absl::StrCat(path, ": the file is empty"));
-  const size_t bytes = static_cast<size_t>(info.st_size);
-  void* address = ::mmap(nullptr, bytes, PROT_READ, MAP_PRIVATE, file.get(), 0);
-  if (address == MAP_FAILED) return SystemError(path, "map the model file");
-  return Mapping(address, bytes);
-}
 
 absl::Status WrongType(const std::string& file, absl::string_view key, const char* wanted) {
   return absl::InvalidArgumentError(absl::StrCat(file, ": key \"", key, "\" is not ", wanted));
@@ -116,22 +40,12 @@ absl::Status WrongType(const std::string& file, absl::string_view key, const cha
 
 }  // namespace
 
-const char* GgmlTypeName(GgmlType type) { return TraitsOf(type).name; }
-int64_t GgmlBlockElements(GgmlType type) { return TraitsOf(type).block_elements; }
-int64_t GgmlBlockBytes(GgmlType type) { return TraitsOf(type).block_bytes; }
-
-int64_t GgufTensor::rows() const {
-  int64_t rows = 1;
-  for (size_t i = 1; i < shape.size(); ++i) rows *= shape[i];
-  return rows;
-}
-
 struct GgufFile::Impl {
   std::string name;
-  Mapping mapping;  // empty when the bytes are borrowed
+  MappedFile mapping;  // empty when the bytes are borrowed
   absl::Span<const std::byte> bytes;
   GgufContents contents;
-  std::unordered_map<std::string, const GgufTensor*> tensors_by_name;
+  std::unordered_map<std::string, const StoredTensor*> tensors_by_name;
 
   mutable absl::once_flag sha256_once;
   mutable std::string sha256_hex;  // set by sha256_once
@@ -160,8 +74,8 @@ GgufFile::GgufFile() : impl_(std::make_unique<Impl>()) {}
 GgufFile::~GgufFile() = default;
 
 absl::StatusOr<std::unique_ptr<GgufFile>> GgufFile::Open(const std::string& path, const GgufLimits& limits) {
-  SLIMFILL_ASSIGN_OR_RETURN(Mapping mapping, MapFile(path));
-  SLIMFILL_ASSIGN_OR_RETURN(std::unique_ptr<GgufFile> file, Parse(mapping.span(), path, limits));
+  SLIMFILL_ASSIGN_OR_RETURN(MappedFile mapping, MappedFile::Open(path));
+  SLIMFILL_ASSIGN_OR_RETURN(std::unique_ptr<GgufFile> file, Parse(mapping.bytes(), path, limits));
   file->impl_->mapping = std::move(mapping);
   return file;
 }
@@ -177,15 +91,17 @@ absl::StatusOr<std::unique_ptr<GgufFile>> GgufFile::Parse(absl::Span<const std::
   impl.name = name;
   impl.bytes = bytes;
   impl.contents = *std::move(contents);
-  for (const GgufTensor& tensor : impl.contents.tensors) impl.tensors_by_name.emplace(tensor.name, &tensor);
+  for (const StoredTensor& tensor : impl.contents.tensors) impl.tensors_by_name.emplace(tensor.name, &tensor);
   return file;
 }
 
 const std::string& GgufFile::name() const { return impl_->name; }
-const std::vector<GgufTensor>& GgufFile::tensors() const { return impl_->contents.tensors; }
+const std::vector<StoredTensor>& GgufFile::tensors() const { return impl_->contents.tensors; }
 const std::map<std::string, GgufValue, std::less<>>& GgufFile::metadata() const { return impl_->contents.metadata; }
 
-const GgufTensor* GgufFile::FindTensor(absl::string_view name) const {
+const TensorNames& GgufFile::names() const { return kGgufNames; }
+
+const StoredTensor* GgufFile::FindTensor(absl::string_view name) const {
   const auto found = impl_->tensors_by_name.find(std::string(name));
   return found == impl_->tensors_by_name.end() ? nullptr : found->second;
 }
@@ -232,13 +148,7 @@ absl::StatusOr<const std::vector<int64_t>*> GgufFile::GetInts(absl::string_view 
 }
 
 std::string GgufFile::Sha256Hex() const {
-  absl::call_once(impl_->sha256_once, [this] {
-    unsigned char digest[EVP_MAX_MD_SIZE];
-    unsigned int digest_bytes = 0;
-    SLIMFILL_CHECK(EVP_Digest(impl_->bytes.data(), impl_->bytes.size(), digest, &digest_bytes, EVP_sha256(), nullptr) ==
-                   1);
-    impl_->sha256_hex = absl::BytesToHexString({reinterpret_cast<const char*>(digest), digest_bytes});
-  });
+  absl::call_once(impl_->sha256_once, [this] { impl_->sha256_hex = Sha256HexOf(impl_->bytes); });
   return impl_->sha256_hex;
 }
 

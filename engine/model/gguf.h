@@ -12,35 +12,9 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "engine/model/tensor_source.h"
 
 namespace slimfill::engine {
-
-// Tensor element types, numbered as in the file.
-enum class GgmlType : uint32_t {
-  kF32 = 0,
-  kF16 = 1,
-  kQ4_0 = 2,
-  kQ4_1 = 3,
-  kQ5_0 = 6,
-  kQ5_1 = 7,
-  kQ8_0 = 8,
-  kQ4_K = 12,
-  kQ5_K = 13,
-  kQ6_K = 14,
-  kBF16 = 30,
-};
-const char* GgmlTypeName(GgmlType type);
-int64_t GgmlBlockElements(GgmlType type);  // 1, 32 or 256
-int64_t GgmlBlockBytes(GgmlType type);
-
-struct GgufTensor {
-  std::string name;
-  GgmlType type;
-  std::vector<int64_t> shape;         // as in the file: shape[0] is the contiguous dimension (columns), shape[1] rows
-  absl::Span<const std::byte> bytes;  // inside the mapping, length checked against shape and type
-  int64_t cols() const { return shape[0]; }
-  int64_t rows() const;  // product of the other dimensions
-};
 
 struct GgufArray;
 // Every scalar is widened: unsigned to uint64, signed to int64, f32 and f64 to double.
@@ -63,9 +37,8 @@ struct GgufLimits {
 };
 
 // Immutable after Open; safe to read from any thread. Tensors point into the mapping, which lives as long as this
-// object; the file must not be truncated meanwhile (replace models by renaming): reading past its new end would be
-// SIGBUS.
-class GgufFile {
+// object (see MappedFile for what must not happen to the file meanwhile).
+class GgufFile final : public TensorSource {
  public:
   // NOT_FOUND, PERMISSION_DENIED, or INVALID_ARGUMENT with the file name, the offending key or tensor, and what is
   // wrong.
@@ -73,11 +46,12 @@ class GgufFile {
   // The same for bytes already in memory (borrowed); `name` is used in errors. For tests and fuzzing.
   static absl::StatusOr<std::unique_ptr<GgufFile>> Parse(absl::Span<const std::byte> bytes, const std::string& name,
                                                          const GgufLimits& limits = {});
-  ~GgufFile();
+  ~GgufFile() override;
 
-  const std::string& name() const;
-  const std::vector<GgufTensor>& tensors() const;
-  const GgufTensor* FindTensor(absl::string_view name) const;  // null when absent
+  const std::string& name() const override;
+  const std::vector<StoredTensor>& tensors() const override;
+  const StoredTensor* FindTensor(absl::string_view name) const override;
+  const TensorNames& names() const override;
   const std::map<std::string, GgufValue, std::less<>>& metadata() const;
 
   // Typed metadata: NOT_FOUND when absent, INVALID_ARGUMENT when of another type or out of range.

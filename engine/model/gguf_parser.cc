@@ -49,7 +49,7 @@ absl::StatusOr<uint64_t> Alignment(const GgufContents& contents, const GgufLimit
 
 // A tensor as the header describes it, before the data section's start is known.
 struct TensorInfo {
-  GgufTensor tensor;
+  StoredTensor tensor;
   uint64_t offset = 0;  // from the start of the data section
   uint64_t bytes = 0;
 };

@@ -13,7 +13,7 @@ namespace slimfill::engine {
 
 struct GgufContents {
   std::map<std::string, GgufValue, std::less<>> metadata;
-  std::vector<GgufTensor> tensors;  // in file order; their bytes point into the parsed span
+  std::vector<StoredTensor> tensors;  // in file order; their bytes point into the parsed span
 };
 
 // Nothing in `bytes` is trusted: every count, product, pad and sum is checked before it is used. Errors are

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "absl/strings/str_cat.h"
 #include "base/status.h"
 
 namespace slimfill::engine {
@@ -20,15 +21,31 @@ void FillCosSin(const ModelConfig& config, int64_t position, float* row) {
   }
 }
 
+// What a model may be, but the backends do not compute.
+absl::Status CheckServable(const ModelSource& source, int64_t context) {
+  const ModelConfig& config = source.config();
+  if (config.head_dim % 16 != 0 || config.head_dim > kMaxHeadDim) {
+    return absl::InvalidArgumentError(absl::StrCat(source.path(), ": the head dimension ", config.head_dim,
+                                                   " is not supported, multiples of 16 up to ", kMaxHeadDim,
+                                                   " are: use another model"));
+  }
+  if (config.sliding_window > 0 && context > config.sliding_window) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        source.path(), ": the model attends to the last ", config.sliding_window, " tokens only, a context of ",
+        context, " is asked for: sliding windows are not supported, start with --max-context ", config.sliding_window));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Model>> Model::Load(std::unique_ptr<GgufFile> file, Backend& backend, int64_t context,
-                                                   const std::function<void(int, int)>& progress) {
+absl::StatusOr<std::unique_ptr<Model>> Model::Load(std::unique_ptr<ModelSource> source, Backend& backend,
+                                                   int64_t context, const std::function<void(int, int)>& progress) {
+  SLIMFILL_RETURN_IF_ERROR(CheckServable(*source, context));
   std::unique_ptr<Model> model(new Model());
-  model->file_ = std::move(file);
-  SLIMFILL_ASSIGN_OR_RETURN(model->config_, ReadModelConfig(*model->file_));
-  SLIMFILL_ASSIGN_OR_RETURN(model->weights_, ReadModelWeights(*model->file_, model->config_));
-  const ModelConfig& config = model->config_;
+  model->source_ = std::move(source);
+  const ModelConfig& config = model->config();
+  SLIMFILL_ASSIGN_OR_RETURN(model->weights_, ReadModelWeights(model->source_->tensors(), config));
   model->shape_ = {config.heads, config.kv_heads, config.head_dim};
 
   std::vector<float> cos_sin(context * config.head_dim);
@@ -41,14 +58,19 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(std::unique_ptr<GgufFile> fil
 }
 
 absl::Status Model::PackLayers(Backend& backend, const std::function<void(int, int)>& progress) {
-  const int total = config_.layers + 1;
-  for (int index = 0; index < config_.layers; ++index) {
+  const int layers = config().layers;
+  const int total = layers + 1;
+  for (int index = 0; index < layers; ++index) {
     const LayerWeights& from = weights_.layers[index];
     PackedLayer to;
     SLIMFILL_ASSIGN_OR_RETURN(to.attention_norm, backend.Upload(from.attention_norm));
     SLIMFILL_ASSIGN_OR_RETURN(to.qkv, backend.PackWeight(from.qkv));
     if (!from.qkv_bias.empty()) {
       SLIMFILL_ASSIGN_OR_RETURN(to.qkv_bias, backend.Upload(from.qkv_bias));
+    }
+    if (!from.q_norm.empty()) {
+      SLIMFILL_ASSIGN_OR_RETURN(to.q_norm, backend.Upload(from.q_norm));
+      SLIMFILL_ASSIGN_OR_RETURN(to.k_norm, backend.Upload(from.k_norm));
     }
     SLIMFILL_ASSIGN_OR_RETURN(to.attention_out, backend.PackWeight(from.attention_out));
     SLIMFILL_ASSIGN_OR_RETURN(to.ffn_norm, backend.Upload(from.ffn_norm));
@@ -64,8 +86,8 @@ absl::Status Model::PackLayers(Backend& backend, const std::function<void(int, i
 }
 
 std::vector<float> Model::CosSinRow(int64_t position) const {
-  std::vector<float> row(config_.head_dim);
-  FillCosSin(config_, position, row.data());
+  std::vector<float> row(config().head_dim);
+  FillCosSin(config(), position, row.data());
   return row;
 }
 

@@ -1,4 +1,4 @@
-// A model ready to run: its file, configuration, and weights packed by a backend.
+// A model ready to run: its files, configuration, and weights packed by a backend.
 #pragma once
 
 #include <functional>
@@ -8,7 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "engine/model/config.h"
-#include "engine/model/gguf.h"
+#include "engine/model/source.h"
 #include "engine/model/weights.h"
 #include "engine/ops/backend.h"
 
@@ -18,6 +18,7 @@ struct PackedLayer {
   std::unique_ptr<Buffer> attention_norm;       // f32 [hidden]
   std::unique_ptr<PackedWeight> qkv;            // [qkv_cols, hidden]
   std::unique_ptr<Buffer> qkv_bias;             // f32 [qkv_cols] or null
+  std::unique_ptr<Buffer> q_norm, k_norm;       // f32 [head_dim] each, or null
   std::unique_ptr<PackedWeight> attention_out;  // [hidden, q_cols]
   std::unique_ptr<Buffer> ffn_norm;             // f32 [hidden]
   std::unique_ptr<PackedWeight> gate_up;        // [2 * ffn, hidden]
@@ -28,11 +29,14 @@ struct PackedLayer {
 class Model {
  public:
   // `context`: how many positions RoPE is prepared for. `progress(done, total)` is called as matrices are packed.
-  static absl::StatusOr<std::unique_ptr<Model>> Load(std::unique_ptr<GgufFile> file, Backend& backend, int64_t context,
+  // INVALID_ARGUMENT where the weights are not what the configuration asks for, or the context is longer than what the
+  // model attends to.
+  static absl::StatusOr<std::unique_ptr<Model>> Load(std::unique_ptr<ModelSource> source, Backend& backend,
+                                                     int64_t context,
                                                      const std::function<void(int done, int total)>& progress);
 
-  const GgufFile& file() const { return *file_; }
-  const ModelConfig& config() const { return config_; }
+  const ModelSource& source() const { return *source_; }
+  const ModelConfig& config() const { return source_->config(); }
   const AttentionShape& shape() const { return shape_; }
   const PackedLayer& layer(int index) const { return layers_[index]; }
   const WeightMatrix& embedding() const { return weights_.embedding; }
@@ -46,8 +50,7 @@ class Model {
   Model() = default;
   absl::Status PackLayers(Backend& backend, const std::function<void(int, int)>& progress);
 
-  std::unique_ptr<GgufFile> file_;
-  ModelConfig config_;
+  std::unique_ptr<ModelSource> source_;
   AttentionShape shape_;
   ModelWeights weights_;
   std::vector<PackedLayer> layers_;

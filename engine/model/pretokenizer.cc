@@ -38,6 +38,16 @@ constexpr std::array<CharClass, 128> MakeAsciiClasses() {
 }
 constexpr std::array<CharClass, 128> kAsciiClasses = MakeAsciiClasses();
 
+// How a character counts in kTekken's words: upper-case part, lower-case part, either, or none.
+enum class Case : unsigned char { kUpper, kLower, kEither, kNone };
+
+Case CaseOf(char32_t code_point) {
+  const uint32_t category = U_GET_GC_MASK(static_cast<UChar32>(code_point));
+  if (category & (U_GC_LU_MASK | U_GC_LT_MASK)) return Case::kUpper;
+  if (category & U_GC_LL_MASK) return Case::kLower;
+  return category & (U_GC_L_MASK | U_GC_M_MASK) ? Case::kEither : Case::kNone;
+}
+
 bool IsSpace(CharClass c) { return c == CharClass::kSpace || c == CharClass::kNewline; }
 
 // Reads classes off the text.
@@ -59,6 +69,12 @@ class Scanner {
   CharClass At(size_t position) const {
     size_t next;
     return At(position, next);
+  }
+
+  // The case of the character at `position`, and where the next one begins.
+  Case CaseAt(size_t position, size_t& next) const {
+    next = position;
+    return position < text_.size() ? CaseOf(NextCodePoint(text_, next)) : Case::kNone;
   }
 
   // End of the run of `wanted` at `position`, of at most `limit` characters.
@@ -142,6 +158,43 @@ size_t Cl100kWordEnd(const PreTokenizerRules& rules, const Scanner& scanner, siz
   return scanner.SpaceWordEnd(begin, false);
 }
 
+// U*W+ at `begin`, or where only U+W* matches, that; whether it is the former. `end` is `begin` for neither.
+bool TekkenLetters(const Scanner& scanner, size_t begin, size_t& end) {
+  size_t upper_end = begin, either_end = begin, next;
+  Case c;
+  while ((c = scanner.CaseAt(upper_end, next)) == Case::kUpper || c == Case::kEither) {
+    upper_end = next;
+    if (c == Case::kEither) either_end = next;
+  }
+  if (c == Case::kLower) {
+    for (end = upper_end; (c = scanner.CaseAt(end, next)) == Case::kLower || c == Case::kEither;) end = next;
+    return true;
+  }
+  // W+ takes back the last character of the run that may count as lower case.
+  end = either_end != begin ? either_end : upper_end;
+  return either_end != begin;
+}
+
+size_t TekkenWordEnd(const Scanner& scanner, size_t begin) {
+  size_t second, with_prefix, alone;
+  const CharClass first = scanner.At(begin, second);
+  const bool may_be_prefix = first == CharClass::kSpace || first == CharClass::kOther;
+  with_prefix = second;
+  if (may_be_prefix && TekkenLetters(scanner, second, with_prefix)) return with_prefix;
+  if (TekkenLetters(scanner, begin, alone)) return alone;
+  if (may_be_prefix && with_prefix != second) return with_prefix;
+  if (alone != begin) return alone;
+  if (first == CharClass::kNumber) return second;
+  const size_t body = scanner.IsByte(begin, ' ') ? second : begin;
+  if (scanner.At(body) == CharClass::kOther) {
+    size_t end = scanner.RunEnd(body, CharClass::kOther);
+    while (scanner.IsByte(end, '\r') || scanner.IsByte(end, '\n') || scanner.IsByte(end, '/')) ++end;
+    return end;
+  }
+  if (const size_t end = scanner.NewlineWordEnd(begin); end != begin) return end;
+  return scanner.SpaceWordEnd(begin, false);
+}
+
 }  // namespace
 
 absl::StatusOr<PreTokenizerRules> PreTokenizerRulesFor(absl::string_view name) {
@@ -151,14 +204,22 @@ absl::StatusOr<PreTokenizerRules> PreTokenizerRulesFor(absl::string_view name) {
   if (name == "llama-bpe") {
     return PreTokenizerRules{.pattern = PreTokenizerPattern::kCl100k, .max_digits = 3, .whole_word_lookup = true};
   }
+  if (name == "tekken") return PreTokenizerRules{.pattern = PreTokenizerPattern::kTekken, .whole_word_lookup = true};
   return absl::InvalidArgumentError(absl::StrCat("pre-tokenizer '", name, "' is not supported (tokenizer.ggml.pre); ",
-                                                 "supported are qwen2, smollm, gpt-2 and llama-bpe"));
+                                                 "supported are qwen2, smollm, gpt-2, llama-bpe and tekken"));
 }
 
 size_t NextWordEnd(const PreTokenizerRules& rules, absl::string_view text, size_t begin) {
   const Scanner scanner(text);
-  return rules.pattern == PreTokenizerPattern::kGpt2 ? Gpt2WordEnd(rules, scanner, begin)
-                                                     : Cl100kWordEnd(rules, scanner, begin);
+  switch (rules.pattern) {
+    case PreTokenizerPattern::kGpt2:
+      return Gpt2WordEnd(rules, scanner, begin);
+    case PreTokenizerPattern::kCl100k:
+      return Cl100kWordEnd(rules, scanner, begin);
+    case PreTokenizerPattern::kTekken:
+      break;
+  }
+  return TekkenWordEnd(scanner, begin);
 }
 
 }  // namespace slimfill::engine

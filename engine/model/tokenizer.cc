@@ -178,31 +178,33 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromGguf(const GgufFile& f
 }
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromData(const TokenizerData& data) {
-  SLIMFILL_ASSIGN_OR_RETURN(const PreTokenizerRules rules, PreTokenizerRulesFor(data.pre));
   SLIMFILL_ASSIGN_OR_RETURN(Vocabulary vocabulary, Vocabulary::Create(data));
   if (!vocabulary.Contains(data.eos)) {
-    return absl::InvalidArgumentError(absl::StrCat("tokenizer.ggml.eos_token_id is missing or out of range (", data.eos,
-                                                   "): without it no answer would end"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(data.keys.eos, " is missing or out of range (", data.eos, "): without it no answer would end"));
   }
   if (data.bos != -1 && !vocabulary.Contains(data.bos)) {
-    return absl::InvalidArgumentError(absl::StrCat("tokenizer.ggml.bos_token_id is ", data.bos, ", the vocabulary has ",
-                                                   vocabulary.size(), " tokens"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(data.keys.bos, " is ", data.bos, ", the vocabulary has ", vocabulary.size(), " tokens"));
   }
   if (data.add_bos && data.bos == -1) {
-    return absl::InvalidArgumentError(
-        "tokenizer.ggml.add_bos_token is true, but tokenizer.ggml.bos_token_id is missing");
+    return absl::InvalidArgumentError(absl::StrCat(data.keys.add_bos, " is true, but ", data.keys.bos, " is missing"));
   }
   std::unique_ptr<Tokenizer> tokenizer(new Tokenizer);
-  tokenizer->impl_ = std::make_unique<Impl>(std::move(vocabulary), rules);
+  tokenizer->impl_ = std::make_unique<Impl>(std::move(vocabulary), data.rules);
   Impl& impl = *tokenizer->impl_;
   impl.bos = data.bos;
   impl.eos = data.eos;
   impl.add_bos = data.add_bos;
   impl.stop_tokens = {data.eos};
-  for (absl::string_view text : kEndTokens) {
-    const TokenId token = impl.control_tokens.Lookup(text);
-    if (token >= 0 && token != data.eos) impl.stop_tokens.push_back(token);
-  }
+  const auto add_stop = [&impl](TokenId token) {
+    auto& stops = impl.stop_tokens;
+    if (impl.vocabulary.Contains(token) && std::find(stops.begin(), stops.end(), token) == stops.end()) {
+      stops.push_back(token);
+    }
+  };
+  for (const TokenId token : data.more_stops) add_stop(token);
+  for (absl::string_view text : kEndTokens) add_stop(impl.control_tokens.Lookup(text));
   return tokenizer;
 }
 

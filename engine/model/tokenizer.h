@@ -1,4 +1,4 @@
-// Byte-level BPE tokenizer (GPT-2 family), from a GGUF file's metadata.
+// Byte-level BPE tokenizer (GPT-2 family), from a GGUF file's metadata or a tokenizer.json (hf_tokenizer.h).
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,7 @@ namespace slimfill::engine {
 class Tokenizer {
  public:
   // Reads tokenizer.ggml.{model,pre,tokens,token_type,merges,bos_token_id,eos_token_id,add_bos_token}. Pre-tokenizers:
-  // qwen2, smollm, gpt-2, llama-bpe. INVALID_ARGUMENT naming what is missing or unsupported.
+  // qwen2, smollm, gpt-2, llama-bpe, tekken. INVALID_ARGUMENT naming what is missing or unsupported.
   static absl::StatusOr<std::unique_ptr<Tokenizer>> FromGguf(const GgufFile& file);
   static absl::StatusOr<std::unique_ptr<Tokenizer>> FromData(const TokenizerData& data);
   ~Tokenizer();
@@ -29,8 +29,9 @@ class Tokenizer {
   // tokens (Qwen's <tool_call>) are found in any text, as HF does: they control nothing and decode to what was written.
   //
   // Any bytes are accepted, invalid UTF-8 too, and Decode gives them back, but for two things that HF does as well:
-  // with pre-tokenizer qwen2, text comes back in Unicode form NFC; bytes that the vocabulary has no token for are left
-  // out (SmolLM2 has none for 21: six ASCII control characters and bytes that assigned characters do not need).
+  // with pre-tokenizer qwen2 (normalizer NFC), text comes back in Unicode form NFC; bytes that the vocabulary has no
+  // token for are left out (SmolLM2 has none for 21: six ASCII control characters and bytes that assigned characters do
+  // not need).
   //
   // No bos is added. O(n log n). RESOURCE_EXHAUSTED as soon as more than `max_tokens` come out (0: no limit), and for
   // texts above 512 MiB.
@@ -50,8 +51,8 @@ class Tokenizer {
   TokenId bos() const;                  // -1 when none
   TokenId eos() const;
   bool add_bos() const;
-  // Ids that end a generation: eos, and the end-of-turn tokens the vocabulary has (<|im_end|>, <|eot_id|>,
-  // <|endoftext|>, ...).
+  // Ids that end a generation: eos, others that the model names, and the end-of-turn tokens the vocabulary has
+  // (<|im_end|>, <|eot_id|>, <|endoftext|>, ...).
   const std::vector<TokenId>& stop_tokens() const;
   absl::StatusOr<TokenId> SpecialId(absl::string_view text) const;  // of a control token; NOT_FOUND
 

@@ -63,7 +63,10 @@ absl::StatusOr<TokenizerData> ReadTokenizerData(const GgufFile& file) {
                                                    ", supported is 'gpt2' (byte-level BPE)"));
   }
   TokenizerData data;
-  SLIMFILL_ASSIGN_OR_RETURN(data.pre, Required(file.GetString("tokenizer.ggml.pre")));
+  SLIMFILL_ASSIGN_OR_RETURN(const std::string pre, Required(file.GetString("tokenizer.ggml.pre")));
+  const absl::StatusOr<PreTokenizerRules> rules = PreTokenizerRulesFor(pre);
+  if (!rules.ok()) return absl::InvalidArgumentError(absl::StrCat(file.name(), ": ", rules.status().message()));
+  data.rules = *rules;
   SLIMFILL_ASSIGN_OR_RETURN(const auto* tokens, Required(file.GetStrings("tokenizer.ggml.tokens")));
   SLIMFILL_ASSIGN_OR_RETURN(const auto* types, Required(file.GetInts("tokenizer.ggml.token_type")));
   SLIMFILL_ASSIGN_OR_RETURN(const auto* merges, Required(file.GetStrings("tokenizer.ggml.merges")));
@@ -76,7 +79,7 @@ absl::StatusOr<TokenizerData> ReadTokenizerData(const GgufFile& file) {
   if (add_bos.ok()) {
     data.add_bos = *add_bos;
   } else if (absl::IsNotFound(add_bos.status())) {
-    data.add_bos = data.pre == "llama-bpe";  // Llama 3's files leave it out and mean it
+    data.add_bos = pre == "llama-bpe" || pre == "tekken";  // these files leave it out and mean it
   } else {
     return add_bos.status();
   }
@@ -94,11 +97,11 @@ absl::Status Vocabulary::AddTokens(const TokenizerData& data) {
   const size_t count = data.tokens.size();
   if (count == 0 || count > kMaxTokens) {
     return absl::InvalidArgumentError(
-        absl::StrCat("tokenizer.ggml.tokens has ", count, " tokens, allowed are 1 to ", kMaxTokens));
+        absl::StrCat(data.keys.tokens, " has ", count, " tokens, allowed are 1 to ", kMaxTokens));
   }
   if (data.token_types.size() != count) {
     return absl::InvalidArgumentError(
-        absl::StrCat("tokenizer.ggml.token_type has ", data.token_types.size(), " entries for ", count, " tokens"));
+        absl::StrCat(data.keys.token_types, " has ", data.token_types.size(), " entries for ", count, " tokens"));
   }
   types_.reserve(count);
   bytes_.reserve(count);
@@ -106,7 +109,7 @@ absl::Status Vocabulary::AddTokens(const TokenizerData& data) {
   for (size_t id = 0; id < count; ++id) {
     const auto error = [&](absl::string_view what) {
       return absl::InvalidArgumentError(
-          absl::StrCat("tokenizer.ggml.tokens: token ", id, " ", Quoted(data.tokens[id]), ": ", what));
+          absl::StrCat(data.keys.tokens, ": token ", id, " ", Quoted(data.tokens[id]), ": ", what));
     };
     const absl::StatusOr<TokenType> type = ParseType(data.token_types[id]);
     if (!type.ok()) return error(type.status().message());
@@ -133,7 +136,7 @@ absl::Status Vocabulary::AddMerges(const TokenizerData& data) {
   for (TokenId id = 0; id < size(); ++id) {
     const auto [entry, is_new] = by_text.try_emplace(data.tokens[id], id);
     if (!is_new) {
-      return absl::InvalidArgumentError(absl::StrCat("tokenizer.ggml.tokens: tokens ", entry->second, " and ", id,
+      return absl::InvalidArgumentError(absl::StrCat(data.keys.tokens, ": tokens ", entry->second, " and ", id,
                                                      " are both ", Quoted(data.tokens[id])));
     }
   }
@@ -152,7 +155,7 @@ absl::Status Vocabulary::AddMerges(const TokenizerData& data) {
     joined.append(right.data(), right.size());
     const BytePairEncoder::Merge tokens{normal_token(left), normal_token(right), normal_token(joined)};
     if (tokens.left < 0 || tokens.right < 0 || tokens.result < 0) {
-      return absl::InvalidArgumentError(absl::StrCat("tokenizer.ggml.merges: merge ", rank, " ", Quoted(merge),
+      return absl::InvalidArgumentError(absl::StrCat(data.keys.merges, ": merge ", rank, " ", Quoted(merge),
                                                      " is not two normal tokens that make a third"));
     }
     merges_.push_back(tokens);

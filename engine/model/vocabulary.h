@@ -1,4 +1,4 @@
-// The tokens of a byte-level BPE vocabulary and its merges, as stored in GGUF, checked and decoded.
+// The tokens of a byte-level BPE vocabulary and its merges, as stored in a model, checked and decoded.
 #pragma once
 
 #include <cstdint>
@@ -9,18 +9,34 @@
 #include "absl/strings/string_view.h"
 #include "engine/model/bpe.h"
 #include "engine/model/gguf.h"
+#include "engine/model/pretokenizer.h"
 
 namespace slimfill::engine {
 
-// What the tokenizer.ggml.* keys of a GGUF file say, as they say it.
+// Where a tokenizer's data come from, for errors.
+struct TokenizerKeys {
+  const char *tokens, *token_types, *merges, *bos, *eos, *add_bos;
+};
+inline constexpr TokenizerKeys kGgufTokenizerKeys = {
+    .tokens = "tokenizer.ggml.tokens",
+    .token_types = "tokenizer.ggml.token_type",
+    .merges = "tokenizer.ggml.merges",
+    .bos = "tokenizer.ggml.bos_token_id",
+    .eos = "tokenizer.ggml.eos_token_id",
+    .add_bos = "tokenizer.ggml.add_bos_token",
+};
+
+// What a GGUF file's tokenizer.ggml.* keys or a tokenizer.json say, not looked at yet.
 struct TokenizerData {
   std::vector<std::string> tokens;   // normal ones in GPT-2's byte characters, the others as they are
   std::vector<int64_t> token_types;  // TokenType
   std::vector<std::string> merges;   // "left right", by rank
-  std::string pre;
+  PreTokenizerRules rules;
   TokenId bos = -1;
   TokenId eos = -1;
+  std::vector<TokenId> more_stops;  // end a generation as well
   bool add_bos = false;
+  TokenizerKeys keys = kGgufTokenizerKeys;
 };
 
 // INVALID_ARGUMENT naming the key that is missing or wrong. Tokens are not looked at here.

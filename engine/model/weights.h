@@ -8,17 +8,17 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "engine/model/config.h"
-#include "engine/model/gguf.h"
+#include "engine/model/tensor_source.h"
 
 namespace slimfill::engine {
 
 // A matrix [rows, cols] (rows = output features), possibly several tensors stacked by rows (fused QKV, gate and up), in
-// HF row order: the llama architecture's interleaved query and key rows are put back to half-split RoPE order here, so
+// HF row order: a GGUF llama file's interleaved query and key rows are put back to half-split RoPE order here, so
 // that one RoPE kernel serves every model. Borrows the file's mapping. Reading rows is thread safe.
 class WeightMatrix {
  public:
   struct Part {
-    const GgufTensor* tensor;
+    const StoredTensor* tensor;
     // >0: rows of each head of this many rows are un-interleaved: HF row r of a head is file row (r % (d/2)) * 2 + r /
     // (d/2).
     int interleaved_head_dim = 0;
@@ -44,6 +44,7 @@ struct LayerWeights {
   std::vector<float> attention_norm;  // [hidden]
   WeightMatrix qkv;                   // [(heads + 2 * kv_heads) * head_dim, hidden]: q rows, then k, then v
   std::vector<float> qkv_bias;        // same rows, in the same (HF) order, or empty
+  std::vector<float> q_norm, k_norm;  // [head_dim] each, or empty: norms of every query and key head
   WeightMatrix attention_out;         // [hidden, heads * head_dim]
   std::vector<float> ffn_norm;        // [hidden]
   WeightMatrix gate_up;               // [2 * ffn, hidden]: gate rows, then up
@@ -57,7 +58,7 @@ struct ModelWeights {
   WeightMatrix output;             // [vocab, hidden]; the embedding when tied
 };
 
-// Finds and checks every tensor's presence and shape. The result borrows `file`.
-absl::StatusOr<ModelWeights> ReadModelWeights(const GgufFile& file, const ModelConfig& config);
+// Finds and checks every tensor's presence and shape. The result borrows `source`.
+absl::StatusOr<ModelWeights> ReadModelWeights(const TensorSource& source, const ModelConfig& config);
 
 }  // namespace slimfill::engine

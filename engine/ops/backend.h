@@ -24,11 +24,12 @@ namespace slimfill::engine {
 
 inline constexpr int kBlockTokens = 64;  // tokens in a KV block, by absolute position
 inline constexpr int kUnitTokens = 8;    // tokens in a scoring unit
+inline constexpr int kMaxHeadDim = 128;
 
 struct AttentionShape {
   int heads = 0;
   int kv_heads = 0;  // head h uses KV head h / (heads / kv_heads)
-  int head_dim = 0;  // 16 to 128, a multiple of 16
+  int head_dim = 0;  // 16 to kMaxHeadDim, a multiple of 16
   int q_cols() const { return heads * head_dim; }
   int kv_cols() const { return kv_heads * head_dim; }
   int qkv_cols() const { return q_cols() + 2 * kv_cols(); }
@@ -101,6 +102,10 @@ class Backend {
   // residual += W_down * (silu(W_gate x) * (W_up x)). x act [n, hidden], gate_up [2 * ffn, hidden] (gate rows first),
   // down [hidden, ffn], residual f32 [n, hidden].
   virtual void SwiGluFfn(ConstMatrix x, const PackedWeight& gate_up, const PackedWeight& down, Matrix residual) = 0;
+  // Normalises every query and key head of every row by itself, in place: x / sqrt(mean(x^2) + epsilon) * weight. v is
+  // left as it is. qkv act [n, qkv_cols], q_weight and k_weight f32 [head_dim].
+  virtual void NormHeads(Matrix qkv, const Buffer& q_weight, const Buffer& k_weight, float epsilon,
+                         const AttentionShape& shape) = 0;
   // Rotates q and k of every row to its position (half-split RoPE: element i pairs with i + head_dim / 2), leaves q in
   // place and writes k and v into the pages of `kv`. qkv act [n, qkv_cols]. cos_sin f32 [context, head_dim]: cosines of
   // the head_dim / 2 frequencies at a position, then sines. REQUIRES: every position's block is in `kv`.

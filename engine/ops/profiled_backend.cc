@@ -68,6 +68,10 @@ class ProfiledBackend : public Backend {
   void SwiGluFfn(ConstMatrix x, const PackedWeight& gate_up, const PackedWeight& down, Matrix residual) override {
     Timed("SwiGLU FFN", [&] { backend_->SwiGluFfn(x, gate_up, down, residual); });
   }
+  void NormHeads(Matrix qkv, const Buffer& q_weight, const Buffer& k_weight, float epsilon,
+                 const AttentionShape& shape) override {
+    Timed("head norm", [&] { backend_->NormHeads(qkv, q_weight, k_weight, epsilon, shape); });
+  }
   void RopeAppendKv(Matrix qkv, absl::Span<const int32_t> positions, const Buffer& cos_sin, const AttentionShape& shape,
                     KvLayerView kv) override {
     Timed("RoPE, KV append", [&] { backend_->RopeAppendKv(qkv, positions, cos_sin, shape, kv); });

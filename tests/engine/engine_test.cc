@@ -187,6 +187,17 @@ TEST_F(EngineTest, DensePrefillEqualsTheDefinitionForLlamaWithScaledRope) {
   ExpectNaiveAgrees(options_, request, Run(*MakeEngine("off"), request));
 }
 
+TEST_F(EngineTest, PrunedPrefillEqualsTheDefinitionForQwen3WithNormalisedHeads) {
+  options_.architecture = Architecture::kQwen3;
+  options_.head_dim = 32;
+  for (const char* plan : {"off", kHeadsPlan, kPaperPlan, kAttentionPlan}) {
+    const SequenceRequest request = Request(Prompt(700), PruningMode::kAuto, 1);
+    const Answer answer = Run(*MakeEngine(plan), request);
+    EXPECT_EQ(answer.report.pruned, std::string(plan) != "off");
+    ExpectNaiveAgrees(options_, request, answer);
+  }
+}
+
 TEST_F(EngineTest, PrunedPrefillEqualsTheDefinitionOnTheKeptBlocks) {
   for (const char* plan : {kHeadsPlan, kPaperPlan, kAttentionPlan}) {
     const SequenceRequest request = Request(Prompt(1000), PruningMode::kAuto, 1);

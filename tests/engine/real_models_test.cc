@@ -3,17 +3,13 @@
 #include <cstdio>
 
 #include "absl/strings/match.h"
-#include "engine/kv/layer_kv.h"
-#include "engine/model/forward.h"
-#include "engine/model/model.h"
 #include "engine/ops/backend_factory.h"
 #include "gtest/gtest.h"
+#include "tests/engine/dense_run.h"
 #include "tests/support/golden.h"
 
 namespace slimfill::engine {
 namespace {
-
-constexpr int64_t kChunk = 512;
 
 struct Case {
   const char* golden;
@@ -26,60 +22,15 @@ struct Case {
 
 void PrintTo(const Case& c, std::ostream* out) { *out << c.golden << " on " << c.backend; }
 
-// A dense pass over one prompt, and decode after it.
-class DenseRun {
- public:
-  DenseRun(const Model& model, Backend& backend)
-      : model_(model),
-        backend_(backend),
-        pool_(backend, metrics_, backend.KvPageBytes(model.shape()), 1 << 20),
-        forward_(*Forward::Create(model, backend, kChunk)) {
-    for (int i = 0; i < model.config().layers; ++i) kv_.emplace_back(pool_);
-  }
-
-  // Logits after the last of `tokens`, which follow those of earlier calls.
-  std::vector<float> Logits(absl::Span<const TokenId> tokens) {
-    const int64_t hidden_cols = model_.config().hidden;
-    std::vector<float> logits(model_.config().vocab);
-    for (size_t first = 0; first < tokens.size(); first += kChunk) {
-      const absl::Span<const TokenId> chunk = tokens.subspan(first, kChunk);
-      const int64_t rows = static_cast<int64_t>(chunk.size());
-      std::vector<int32_t> positions;
-      for (int64_t i = 0; i < rows; ++i) positions.push_back(static_cast<int32_t>(next_++));
-      const auto buffer = *backend_.Allocate(rows * hidden_cols * 4);
-      const Matrix hidden = buffer->As(DType::kF32, rows, hidden_cols);
-      forward_->Embed(chunk, hidden);
-      for (int layer = 0; layer < model_.config().layers; ++layer) {
-        for (int block = positions.front() / kBlockTokens; block <= positions.back() / kBlockTokens; ++block) {
-          EXPECT_TRUE(kv_[layer].Append(block).ok());
-        }
-        forward_->PrefillAttention(layer, positions, kv_[layer].view(), nullptr, hidden);
-        forward_->Ffn(layer, hidden);
-      }
-      EXPECT_TRUE(forward_->Logits(hidden.Rows(rows - 1, 1), absl::MakeSpan(logits)).ok());
-    }
-    return logits;
-  }
-
- private:
-  const Model& model_;
-  Backend& backend_;
-  Metrics metrics_;
-  PagePool pool_;
-  std::unique_ptr<Forward> forward_;
-  std::vector<LayerKv> kv_;
-  int64_t next_ = 0;
-};
-
 class RealModelTest : public ::testing::TestWithParam<Case> {
  protected:
   void SetUp() override {
     golden_ = testing::ReadGolden(std::string("logits/") + GetParam().golden);
     const std::string path = testing::ModelPath(GetParam().model);
-    auto file = GgufFile::Open(path);
-    ASSERT_TRUE(file.ok()) << testing::MissingModelText(path);
+    auto source = OpenModel(path);
+    ASSERT_TRUE(source.ok()) << testing::MissingModelText(path);
     backend_ = *MakeBackend(GetParam().backend, {});
-    auto model = Model::Load(*std::move(file), *backend_, 4096, nullptr);
+    auto model = Model::Load(*std::move(source), *backend_, 4096, nullptr);
     ASSERT_TRUE(model.ok()) << model.status();
     model_ = *std::move(model);
   }
@@ -88,10 +39,6 @@ class RealModelTest : public ::testing::TestWithParam<Case> {
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<Model> model_;
 };
-
-TokenId Argmax(const std::vector<float>& logits) {
-  return static_cast<TokenId>(std::max_element(logits.begin(), logits.end()) - logits.begin());
-}
 
 TEST_P(RealModelTest, LogitsAndGreedyAnswersEqualTransformers) {
   int prompts = 0, tokens_equal = 0, tokens_compared = 0;

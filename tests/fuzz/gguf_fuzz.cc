@@ -13,7 +13,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (!file.ok()) return 0;
   // Every tensor may be read to its last byte.
   [[maybe_unused]] volatile std::byte last{};
-  for (const GgufTensor& tensor : (*file)->tensors()) last = tensor.bytes.back();
+  for (const StoredTensor& tensor : (*file)->tensors()) last = tensor.bytes.back();
   const auto config = ReadModelConfig(**file);
   if (!config.ok()) return 0;
   const auto weights = ReadModelWeights(**file, *config);

@@ -143,7 +143,8 @@ TEST_F(ConfigTest, MissingModelNamesTheSetupScript) {
   ASSERT_FALSE(loaded.ok());
   EXPECT_THAT(std::string(loaded.status().message()), HasSubstr("scripts/setup.sh"));
   EXPECT_THAT(std::string(loaded.status().message()), HasSubstr(folder_.string()));
-  EXPECT_THAT(Error({"--model", "/does/not/exist.gguf"}), HasSubstr("--model /does/not/exist.gguf is not a file"));
+  EXPECT_THAT(Error({"--model", "/does/not/exist.gguf"}),
+              HasSubstr("--model /does/not/exist.gguf is not there: give a GGUF file, or a directory"));
 }
 
 TEST_F(ConfigTest, HelpAndVersionNeedNothingElse) {

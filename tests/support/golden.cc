@@ -8,8 +8,10 @@
 
 namespace slimfill::testing {
 
+std::string GoldenPath(const std::string& name) { return std::string(SLIMFILL_GOLDEN_DIR) + "/" + name; }
+
 nlohmann::json ReadGolden(const std::string& name) {
-  std::ifstream file(std::string(SLIMFILL_GOLDEN_DIR) + "/" + name);
+  std::ifstream file(GoldenPath(name));
   nlohmann::json document = nlohmann::json::parse(file, nullptr, /*allow_exceptions=*/false);
   SLIMFILL_CHECK(!document.is_discarded());
   return document;

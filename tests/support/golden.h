@@ -11,6 +11,7 @@ namespace slimfill::testing {
 
 // Reads tests/golden/<name>. Fails the program when it is missing or no JSON.
 nlohmann::json ReadGolden(const std::string& name);
+std::string GoldenPath(const std::string& name);  // tests/golden/<name>
 std::vector<std::byte> BytesFromHex(const std::string& hex);
 
 // The path of a real model: <SLIMFILL_HOME, or ~/.cache/slimfill>/models/<file>.

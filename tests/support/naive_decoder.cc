@@ -43,6 +43,11 @@ void Add(const Row& from, Row& to) {
   for (size_t i = 0; i < to.size(); ++i) to[i] += from[i];
 }
 
+void NormHead(const std::vector<float>& weight, double epsilon, double* head) {
+  const Row normed = Norm(Row(head, head + weight.size()), weight, epsilon);
+  std::copy(normed.begin(), normed.end(), head);
+}
+
 // Half-split RoPE of one head, in place.
 void Rotate(const engine::ModelConfig& config, int64_t position, double* head) {
   const int half = config.head_dim / 2;
@@ -100,6 +105,10 @@ std::vector<double> NaiveLogprobs(const engine::ModelConfig& config, const engin
       Row row = qkv_weight * Norm(hidden[i], layer.attention_norm, config.rms_epsilon);
       if (!layer.qkv_bias.empty()) Add(Row(layer.qkv_bias.begin(), layer.qkv_bias.end()), row);
       for (int head = 0; head < config.heads + config.kv_heads; ++head) {
+        if (config.qk_norm) {
+          NormHead(head < config.heads ? layer.q_norm : layer.k_norm, config.rms_epsilon,
+                   row.data() + head * config.head_dim);
+        }
         Rotate(config, positions[i], row.data() + head * config.head_dim);
       }
       qkv.push_back(std::move(row));

@@ -129,6 +129,10 @@ class TinyModelWriter {
         Vector(prefix + "attn_k.bias", kv_rows, 0.0f, 0.1f);
         Vector(prefix + "attn_v.bias", kv_rows, 0.0f, 0.1f);
       }
+      if (options_.architecture == Architecture::kQwen3) {
+        Vector(prefix + "attn_q_norm.weight", options_.head_dim, 1.0f, 0.2f);
+        Vector(prefix + "attn_k_norm.weight", options_.head_dim, 1.0f, 0.2f);
+      }
       Matrix(prefix + "attn_output.weight", options_.hidden, q_rows);
       Norm(prefix + "ffn_norm.weight");
       Matrix(prefix + "ffn_gate.weight", options_.ffn, options_.hidden);

@@ -192,7 +192,7 @@ class Bench {
   std::unique_ptr<PackedWeight> Pack(int64_t rows, int64_t cols) { return Pack(RandomValues(rows * cols), rows, cols); }
 
   std::unique_ptr<PackedWeight> Pack(const std::vector<float>& values, int64_t rows, int64_t cols) {
-    const GgufTensor tensor{
+    const StoredTensor tensor{
         .name = "bench",
         .type = GgmlType::kF32,
         .shape = {cols, rows},

@@ -92,6 +92,19 @@ void CpuBackend::SwiGluFfn(ConstMatrix x, const PackedWeight& gate_up, const Pac
   cpu::SwiGluFfn(context_, x, static_cast<const CpuWeight&>(gate_up), static_cast<const CpuWeight&>(down), residual);
 }
 
+void CpuBackend::NormHeads(Matrix qkv, const Buffer& q_weight, const Buffer& k_weight, float epsilon,
+                           const AttentionShape& shape) {
+  const auto* q = static_cast<const float*>(q_weight.data());
+  const auto* k = static_cast<const float*>(k_weight.data());
+  ForRows(context_, qkv.rows, RowsPerItem(qkv.cols), [&](int64_t first, int64_t count, int) {
+    for (int64_t i = first; i < first + count; ++i) {
+      uint16_t* row = Bf16Row(qkv, i);
+      context_.kernels.norm_heads(row, shape.heads, shape.head_dim, q, epsilon);
+      context_.kernels.norm_heads(row + shape.q_cols(), shape.kv_heads, shape.head_dim, k, epsilon);
+    }
+  });
+}
+
 void CpuBackend::RopeAppendKv(Matrix qkv, absl::Span<const int32_t> positions, const Buffer& cos_sin,
                               const AttentionShape& shape, KvLayerView kv) {
   const auto* table = static_cast<const float*>(cos_sin.data());

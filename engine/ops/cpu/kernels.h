@@ -56,6 +56,8 @@ struct Kernels {
   void (*max_unit_sums)(const float* x, int64_t units, int unit, float scale, float* out);
 
   void (*rms_norm)(const float* x, const float* weight, int64_t n, float epsilon, uint16_t* out);
+  // Normalises each of `heads` heads by itself, in place; weight [head_dim].
+  void (*norm_heads)(uint16_t* x, int heads, int head_dim, const float* weight, float epsilon);
   // Half-split rotation of `heads` heads in place; cos_sin [head_dim].
   void (*rope)(uint16_t* x, int heads, int head_dim, const float* cos_sin);
   // out = silu(gate) * up.

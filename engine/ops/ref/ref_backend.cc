@@ -45,6 +45,12 @@ float Dot(const float* a, const float* b, int64_t n) {
   return sum;
 }
 
+// `out` may be `x`.
+void NormRow(const float* x, const float* weight, int64_t n, float epsilon, float* out) {
+  const float scale = 1.0f / std::sqrt(Dot(x, x, n) / static_cast<float>(n) + epsilon);
+  for (int64_t i = 0; i < n; ++i) out[i] = x[i] * scale * weight[i];
+}
+
 // Where a page keeps the key (or value) of a slot.
 const float* Key(const KvBlock& block, const AttentionShape& shape, int kv_head, int slot) {
   return reinterpret_cast<const float*>(block.page) + (kv_head * 2 * kBlockTokens + slot) * shape.head_dim;
@@ -136,10 +142,17 @@ void RefBackend::EmbedRows(const WeightMatrix& table, absl::Span<const TokenId> 
 
 void RefBackend::RmsNorm(ConstMatrix x, const Buffer& weight, float epsilon, Matrix out) {
   const float* w = static_cast<const float*>(weight.data());
-  for (int64_t i = 0; i < x.rows; ++i) {
-    const float* in = Row(x, i);
-    const float scale = 1.0f / std::sqrt(Dot(in, in, x.cols) / static_cast<float>(x.cols) + epsilon);
-    for (int64_t j = 0; j < x.cols; ++j) Row(out, i)[j] = in[j] * scale * w[j];
+  for (int64_t i = 0; i < x.rows; ++i) NormRow(Row(x, i), w, x.cols, epsilon, Row(out, i));
+}
+
+void RefBackend::NormHeads(Matrix qkv, const Buffer& q_weight, const Buffer& k_weight, float epsilon,
+                           const AttentionShape& shape) {
+  for (int64_t i = 0; i < qkv.rows; ++i) {
+    for (int head = 0; head < shape.heads + shape.kv_heads; ++head) {
+      const Buffer& weight = head < shape.heads ? q_weight : k_weight;
+      float* x = Row(qkv, i) + head * shape.head_dim;
+      NormRow(x, static_cast<const float*>(weight.data()), shape.head_dim, epsilon, x);
+    }
   }
 }
 

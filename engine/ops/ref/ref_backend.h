@@ -30,6 +30,8 @@ class RefBackend : public Backend {
   void RmsNorm(ConstMatrix x, const Buffer& weight, float epsilon, Matrix out) override;
   void Gemm(ConstMatrix x, const PackedWeight& weight, const Buffer* bias, GemmMode mode, Matrix out) override;
   void SwiGluFfn(ConstMatrix x, const PackedWeight& gate_up, const PackedWeight& down, Matrix residual) override;
+  void NormHeads(Matrix qkv, const Buffer& q_weight, const Buffer& k_weight, float epsilon,
+                 const AttentionShape& shape) override;
   void RopeAppendKv(Matrix qkv, absl::Span<const int32_t> positions, const Buffer& cos_sin, const AttentionShape& shape,
                     KvLayerView kv) override;
   void Attention(ConstMatrix q, absl::Span<const int32_t> positions, const AttentionShape& shape, KvLayerView kv,

@@ -98,6 +98,19 @@ TEST(ModelConfig, SeesUntiedEmbeddingsAndMissingBiases) {
   EXPECT_FALSE(config->qkv_bias);
 }
 
+TEST(ModelConfig, Qwen3NormalisesHeads) {
+  TinyModelOptions options;
+  EXPECT_FALSE(Read(MakeTinyModelGguf(options))->qk_norm);
+  options.architecture = Architecture::kQwen3;
+  options.head_dim = 32;
+  const auto config = Read(MakeTinyModelGguf(options));
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->architecture, Architecture::kQwen3);
+  EXPECT_EQ(config->head_dim, 32);  // heads * head_dim is twice the width
+  EXPECT_TRUE(config->qk_norm);
+  EXPECT_FALSE(config->qkv_bias);
+}
+
 TEST(ModelConfig, ReadsRopeFrequencyDivisors) {
   TinyModelOptions options;
   options.architecture = Architecture::kLlama;
@@ -129,7 +142,7 @@ TEST(ModelConfig, NameIsPrintable) {
 TEST(ModelConfig, NamesSupportedArchitectures) {
   GgufBuilder builder;
   builder.SetString("general.architecture", "mamba");
-  ExpectRefused(builder, "architecture \"mamba\" is not supported: use a llama or qwen2 model");
+  ExpectRefused(builder, "architecture \"mamba\" is not supported: use a llama, qwen2 or qwen3 model");
   ExpectRefused(GgufBuilder(), "\"general.architecture\" is missing");
   GgufBuilder number;
   number.SetInt("general.architecture", 1);
@@ -183,7 +196,6 @@ TEST(ModelConfig, RefusesEpsilonAndThetaThatAreNotPositive) {
 
 TEST(ModelConfig, RefusesVariantsItWouldComputeWrongly) {
   ExpectRefused(LlamaKeys().Set("expert_count", 8).Builder(), "mixtures of experts");
-  ExpectRefused(LlamaKeys().Set("attention.sliding_window", 4096).Builder(), "sliding-window");
   GgufBuilder scaled = LlamaKeys().Builder();
   scaled.SetString("llama.rope.scaling.type", "yarn");
   ExpectRefused(scaled, "\"yarn\"");
@@ -193,6 +205,15 @@ TEST(ModelConfig, RefusesVariantsItWouldComputeWrongly) {
   GgufBuilder encoder = LlamaKeys().Builder();
   encoder.SetBool("llama.attention.causal", false);
   ExpectRefused(encoder, "not causal");
+}
+
+TEST(ModelConfig, ReadsTheSlidingWindow) {
+  const auto config = Read(LlamaKeys().Set("attention.sliding_window", 4096).Builder().Build());
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->sliding_window, 4096);
+  EXPECT_EQ(Read(LlamaKeys().Set("attention.sliding_window", 0).Builder().Build())->sliding_window, 0);
+  ExpectRefused(LlamaKeys().Set("attention.sliding_window", 0xffffffffu).Builder(),
+                "\"llama.attention.sliding_window\" is 4294967295, supported are 0 to");
 }
 
 TEST(ModelConfig, AcceptsVariantKeysThatSayNothing) {

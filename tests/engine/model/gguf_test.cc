@@ -52,7 +52,7 @@ TEST(Gguf, ReadsVersions2And3) {
     const std::vector<std::byte> bytes = builder.Build();
     const auto file = Parse(bytes);
     ASSERT_TRUE(file.ok()) << file.status();
-    const GgufTensor* tensor = (*file)->FindTensor("t");
+    const StoredTensor* tensor = (*file)->FindTensor("t");
     ASSERT_NE(tensor, nullptr);
     EXPECT_EQ(tensor->type, GgmlType::kF32);
     EXPECT_THAT(tensor->shape, ElementsAre(2, 2));

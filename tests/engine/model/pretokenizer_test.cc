@@ -67,6 +67,10 @@ std::string Cl100kRegex(const std::string& digits) {
          R"(| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 }
 
+constexpr char kTekkenRegex[] = R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|)"
+                                R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|)"
+                                R"(\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+
 // SmolLM's: each \p{N} alone, GPT-2's expression on what is between them.
 std::vector<std::string> SmolLmWords(const RegexWords& gpt2, absl::string_view text) {
   static const RegexWords numbers_and_text(R"(\p{N}|\P{N}+)"), number(R"(\p{N})");
@@ -120,6 +124,10 @@ TEST(PreTokenizerTest, CutsAsThePublishedExpressionsDo) {
                                                "!",
                                                "_",
                                                "\xC3\xA9",
+                                               "\xC3\x89",
+                                               "\xC7\x85",
+                                               "\xCA\xB0",
+                                               "/",
                                                "\xE4\xBD\xA0",
                                                "\xC2\xBD",
                                                "\xD9\xA3",
@@ -131,18 +139,20 @@ TEST(PreTokenizerTest, CutsAsThePublishedExpressionsDo) {
                                                "\xF0\x90\x90\x80",
                                                "\xEF\xBB\xBF",
                                                std::string(1, '\0')};
-  const RegexWords gpt2(kGpt2Regex), qwen2(Cl100kRegex("")), llama(Cl100kRegex("{1,3}"));
+  const RegexWords gpt2(kGpt2Regex), qwen2(Cl100kRegex("")), llama(Cl100kRegex("{1,3}")), tekken(kTekkenRegex);
   std::mt19937 random(3);
   for (int i = 0; i < 20000; ++i) {
     std::string text;
     for (size_t left = 1 + random() % 20; left > 0; --left) text += characters[random() % characters.size()];
-    std::vector<std::string> expected[3];
+    std::vector<std::string> expected[4];
     gpt2.Append(text, expected[0]);
     qwen2.Append(text, expected[1]);
     llama.Append(text, expected[2]);
+    tekken.Append(text, expected[3]);
     ASSERT_EQ(Words("gpt-2", text), expected[0]) << absl::CHexEscape(text);
     ASSERT_EQ(Words("qwen2", text), expected[1]) << absl::CHexEscape(text);
     ASSERT_EQ(Words("llama-bpe", text), expected[2]) << absl::CHexEscape(text);
+    ASSERT_EQ(Words("tekken", text), expected[3]) << absl::CHexEscape(text);
     ASSERT_EQ(Words("smollm", text), SmolLmWords(gpt2, text)) << absl::CHexEscape(text);
   }
 }
@@ -153,6 +163,12 @@ TEST(PreTokenizerTest, DiffersByNameInDigitsAndContractions) {
   EXPECT_THAT(Words("smollm", text), ElementsAre("I", "'", "LL", " pay", " ", "1", "2", "3", "4", "5", " ", " now"));
   EXPECT_THAT(Words("qwen2", text), ElementsAre("I", "'LL", " pay", " ", "1", "2", "3", "4", "5", " ", " now"));
   EXPECT_THAT(Words("llama-bpe", text), ElementsAre("I", "'LL", " pay", " ", "123", "45", " ", " now"));
+}
+
+TEST(PreTokenizerTest, TekkenCutsWhereUpperCaseBegins) {
+  EXPECT_THAT(Words("tekken", "HTMLparser isNaN HTTPServer's 42"),
+              ElementsAre("HTMLparser", " is", "Na", "N", " HTTPServer", "'s", " ", "4", "2"));
+  EXPECT_THAT(Words("tekken", "//\n/x a/b"), ElementsAre("//\n/", "x", " a", "/b"));
 }
 
 TEST(PreTokenizerTest, MongolianVowelSeparatorIsNoWhiteSpace) {
@@ -168,7 +184,7 @@ TEST(PreTokenizerTest, RejectsUnknownNames) {
   for (const char* name : {"", "Qwen2", "default", "deepseek-coder"}) {
     const auto rules = PreTokenizerRulesFor(name);
     ASSERT_TRUE(absl::IsInvalidArgument(rules.status()));
-    EXPECT_THAT(std::string(rules.status().message()), HasSubstr("qwen2, smollm, gpt-2 and llama-bpe"));
+    EXPECT_THAT(std::string(rules.status().message()), HasSubstr("qwen2, smollm, gpt-2, llama-bpe and tekken"));
   }
 }
 

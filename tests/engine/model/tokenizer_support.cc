@@ -44,7 +44,7 @@ engine::TokenizerData SmallTokenizerData(const std::string& pre) {
   add(json->at("control"), 3);
   add(json->at("user_defined"), 4);
   data.merges = json->at("merges").get<std::vector<std::string>>();
-  data.pre = pre;
+  data.rules = ValueOrThrow(engine::PreTokenizerRulesFor(pre));
   const auto id = [&data](const std::string& text) {
     return static_cast<engine::TokenId>(std::find(data.tokens.begin(), data.tokens.end(), text) - data.tokens.begin());
   };

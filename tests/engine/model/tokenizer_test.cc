@@ -319,7 +319,9 @@ TEST(TokenizerTest, NamesTheGgufKeyThatIsMissingOrWrong) {
     slimfill::testing::GgufBuilder builder;
     const auto wanted = [missing](absl::string_view key) { return key != missing; };
     if (wanted("tokenizer.ggml.model")) builder.SetString("tokenizer.ggml.model", model);
-    if (wanted("tokenizer.ggml.pre")) builder.SetString("tokenizer.ggml.pre", "gpt-2");
+    if (wanted("tokenizer.ggml.pre")) {
+      builder.SetString("tokenizer.ggml.pre", missing == "known pre" ? "deepseek-llm" : "gpt-2");
+    }
     if (wanted("tokenizer.ggml.tokens")) builder.SetStrings("tokenizer.ggml.tokens", {"a", "b", "ab", "<e>"});
     if (wanted("tokenizer.ggml.token_type")) builder.SetInts("tokenizer.ggml.token_type", {1, 1, 1, 3});
     if (wanted("tokenizer.ggml.merges")) builder.SetStrings("tokenizer.ggml.merges", {"a b"});
@@ -339,6 +341,7 @@ TEST(TokenizerTest, NamesTheGgufKeyThatIsMissingOrWrong) {
     EXPECT_THAT(error_without(key), HasSubstr("small.gguf"));
   }
   EXPECT_THAT(error_without("eos in range"), HasSubstr("eos_token_id is 4, the vocabulary has 4 tokens"));
+  EXPECT_THAT(error_without("known pre"), HasSubstr("small.gguf: pre-tokenizer 'deepseek-llm' is not supported"));
   EXPECT_THAT(error_without("", "llama"), HasSubstr("'llama', supported is 'gpt2'"));
 }
 
@@ -350,36 +353,35 @@ struct BadData {
 class BadDataTest : public ::testing::TestWithParam<BadData> {};
 INSTANTIATE_TEST_SUITE_P(
     All, BadDataTest,
-    ::testing::Values(
-        BadData{"UnknownPreTokenizer", [](auto& d) { d.pre = "deepseek-llm"; }, "'deepseek-llm' is not supported"},
-        BadData{"NoTokens", [](auto& d) { d.tokens.clear(); }, "tokens has 0 tokens"},
-        BadData{"TooFewTypes", [](auto& d) { d.token_types.pop_back(); }, "token_type has"},
-        BadData{"SentencePieceByte", [](auto& d) { d.token_types[3] = 6; }, "token 3"},
-        BadData{"HugeType", [](auto& d) { d.token_types[3] = int64_t{1} << 40; }, "type 1099511627776"},
-        BadData{"NegativeType", [](auto& d) { d.token_types[3] = -1; }, "type -1"},
-        BadData{"EmptyToken", [](auto& d) { d.tokens[5] = ""; }, "token 5"},
-        BadData{"TokenOfNoBytes", [](auto& d) { d.tokens[5] = "\xE4\xBD\xA0"; }, "U+4F60 stands for no byte"},
-        BadData{"TokenNotUtf8", [](auto& d) { d.tokens[5] = "\xFF"; }, "not valid UTF-8"},
-        BadData{"DuplicateToken", [](auto& d) { d.tokens[6] = d.tokens[5]; }, "tokens 5 and 6"},
-        BadData{"MergeWithoutSpace", [](auto& d) { d.merges[1] = "ab"; }, "merge 1 'ab'"},
-        BadData{"EmptyMerge", [](auto& d) { d.merges[1] = ""; }, "merge 1"},
-        BadData{"MergeOfUnknown", [](auto& d) { d.merges[1] = "a qqqqqq"; }, "merge 1"},
-        BadData{"MergeIntoControl",
-                [](auto& d) {
-                  d.tokens.push_back("<!");
-                  d.token_types.push_back(3);
-                  d.merges.push_back("< !");
-                },
-                "not two normal tokens"},
-        BadData{"NoEos", [](auto& d) { d.eos = -1; }, "eos_token_id"},
-        BadData{"EosOutOfRange", [](auto& d) { d.eos = 1 << 30; }, "eos_token_id"},
-        BadData{"BosOutOfRange", [](auto& d) { d.bos = -2; }, "bos_token_id is -2"},
-        BadData{"AddBosWithoutBos",
-                [](auto& d) {
-                  d.bos = -1;
-                  d.add_bos = true;
-                },
-                "bos_token_id is missing"}),
+    ::testing::Values(BadData{"NoTokens", [](auto& d) { d.tokens.clear(); }, "tokens has 0 tokens"},
+                      BadData{"TooFewTypes", [](auto& d) { d.token_types.pop_back(); }, "token_type has"},
+                      BadData{"SentencePieceByte", [](auto& d) { d.token_types[3] = 6; }, "token 3"},
+                      BadData{"HugeType", [](auto& d) { d.token_types[3] = int64_t{1} << 40; }, "type 1099511627776"},
+                      BadData{"NegativeType", [](auto& d) { d.token_types[3] = -1; }, "type -1"},
+                      BadData{"EmptyToken", [](auto& d) { d.tokens[5] = ""; }, "token 5"},
+                      BadData{"TokenOfNoBytes", [](auto& d) { d.tokens[5] = "\xE4\xBD\xA0"; },
+                              "U+4F60 stands for no byte"},
+                      BadData{"TokenNotUtf8", [](auto& d) { d.tokens[5] = "\xFF"; }, "not valid UTF-8"},
+                      BadData{"DuplicateToken", [](auto& d) { d.tokens[6] = d.tokens[5]; }, "tokens 5 and 6"},
+                      BadData{"MergeWithoutSpace", [](auto& d) { d.merges[1] = "ab"; }, "merge 1 'ab'"},
+                      BadData{"EmptyMerge", [](auto& d) { d.merges[1] = ""; }, "merge 1"},
+                      BadData{"MergeOfUnknown", [](auto& d) { d.merges[1] = "a qqqqqq"; }, "merge 1"},
+                      BadData{"MergeIntoControl",
+                              [](auto& d) {
+                                d.tokens.push_back("<!");
+                                d.token_types.push_back(3);
+                                d.merges.push_back("< !");
+                              },
+                              "not two normal tokens"},
+                      BadData{"NoEos", [](auto& d) { d.eos = -1; }, "eos_token_id"},
+                      BadData{"EosOutOfRange", [](auto& d) { d.eos = 1 << 30; }, "eos_token_id"},
+                      BadData{"BosOutOfRange", [](auto& d) { d.bos = -2; }, "bos_token_id is -2"},
+                      BadData{"AddBosWithoutBos",
+                              [](auto& d) {
+                                d.bos = -1;
+                                d.add_bos = true;
+                              },
+                              "bos_token_id is missing"}),
     [](const auto& info) { return info.param.name; });
 
 TEST_P(BadDataTest, IsRejectedWithWhatIsWrong) {

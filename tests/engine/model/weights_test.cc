@@ -30,7 +30,7 @@ std::vector<float> Row(const WeightMatrix& matrix, int64_t row) {
 
 // Row `row` of an F32 tensor, straight from the file.
 std::vector<float> FileRow(const GgufFile& file, const std::string& name, int64_t row) {
-  const GgufTensor* tensor = file.FindTensor(name);
+  const StoredTensor* tensor = file.FindTensor(name);
   std::vector<float> values(tensor->cols());
   const size_t bytes = values.size() * sizeof(float);
   std::memcpy(values.data(), tensor->bytes.data() + row * bytes, bytes);

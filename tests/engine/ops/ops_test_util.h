@@ -45,7 +45,7 @@ class TestWeight {
 
  private:
   std::vector<float> values_;
-  GgufTensor tensor_;
+  StoredTensor tensor_;
 };
 
 // A matrix in a backend's memory whose rows are apart by a few elements; all bytes outside the rows are guards.

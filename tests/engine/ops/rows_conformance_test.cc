@@ -1,4 +1,5 @@
 // Row ops against the reference: embedding, normalisation, rotation, gathering, reading.
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 
@@ -54,6 +55,49 @@ TEST_P(RowOpsTest, RmsNormOfZerosIsZero) {
   TestMatrix in(*backend_, DType::kF32, 1, 64, std::vector<float>(64)), out(*backend_, act(), 1, 64);
   backend_->RmsNorm(in.view(), *w, 1e-6f, out.view());
   EXPECT_EQ(out.Read(), std::vector<float>(64));
+}
+
+TEST_P(RowOpsTest, NormalisesEveryQueryAndKeyHeadByItself) {
+  Random random(6);
+  for (const AttentionShape& shape : {AttentionShape{2, 2, 16}, {6, 2, 64}, {7, 1, 80}, {4, 4, 96}, {8, 2, 128}}) {
+    const std::vector<float> q_weight = random.Values(shape.head_dim), k_weight = random.Values(shape.head_dim);
+    const auto q = *backend_->Upload(q_weight), k = *backend_->Upload(k_weight);
+    const auto ref_q = *ref_->Upload(q_weight), ref_k = *ref_->Upload(k_weight);
+    for (int64_t rows : kRowCounts) {
+      const std::vector<float> values = random.Values(rows * shape.qkv_cols(), 3.0f);
+      TestMatrix qkv(*backend_, act(), rows, shape.qkv_cols(), values);
+      TestMatrix ref_qkv(*ref_, DType::kF32, rows, shape.qkv_cols(), values);
+      backend_->NormHeads(qkv.view(), *q, *k, 1e-6f, shape);
+      ref_->NormHeads(ref_qkv.view(), *ref_q, *ref_k, 1e-6f, shape);
+      const std::vector<float> got = qkv.Read(), want = ref_qkv.Read();
+      EXPECT_LE(RowError(got, want, shape.head_dim), Tolerance(*backend_, 0, 4e-3)) << rows << ", " << shape.head_dim;
+      for (int64_t row = 0; row < rows; ++row) {  // values are left as they are
+        const auto v = (row + 1) * shape.qkv_cols() - shape.kv_cols();
+        ASSERT_TRUE(std::equal(got.begin() + v, got.begin() + v + shape.kv_cols(), values.begin() + v));
+      }
+      for (int64_t row : {int64_t{0}, rows / 2, rows - 1}) {
+        if (rows == 0) break;
+        const std::vector<float> one(values.begin() + row * shape.qkv_cols(),
+                                     values.begin() + (row + 1) * shape.qkv_cols());
+        TestMatrix alone(*backend_, act(), 1, shape.qkv_cols(), one);
+        backend_->NormHeads(alone.view(), *q, *k, 1e-6f, shape);
+        EXPECT_EQ(alone.RowBytes(0), qkv.RowBytes(row));
+      }
+    }
+  }
+}
+
+TEST_P(RowOpsTest, HeadNormFollowsItsFormula) {
+  const AttentionShape shape{1, 1, 16};
+  const auto weight = *backend_->Upload(std::vector<float>(16, 2.0f));
+  std::vector<float> row(48, 3.0f);
+  row[0] = -3.0f;
+  TestMatrix qkv(*backend_, act(), 1, 48, row);
+  backend_->NormHeads(qkv.view(), *weight, *weight, 0.0f, shape);
+  std::vector<float> want(48, 2.0f);  // every element is 3 in size, so the mean square's root is 3
+  want[0] = -2.0f;
+  std::fill(want.begin() + 32, want.end(), 3.0f);
+  EXPECT_EQ(qkv.Read(), want);
 }
 
 std::vector<float> CosSin(int32_t context, int head_dim) {

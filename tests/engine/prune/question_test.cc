@@ -16,7 +16,6 @@ class QuestionTest : public ::testing::Test {
     data.tokens.push_back("\xC4\xA0");  // space in GPT-2's byte characters
     data.tokens.push_back("\xC4\x8A");  // newline
     data.token_types.assign(data.tokens.size(), 1);
-    data.pre = "gpt-2";
     data.eos = 0;
     auto tokenizer = Tokenizer::FromData(data);
     EXPECT_TRUE(tokenizer.ok()) << tokenizer.status();
