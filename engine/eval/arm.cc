@@ -66,7 +66,7 @@ absl::StatusOr<PrunePlan> ReadPlan(absl::string_view path, const engine::ModelCo
 absl::StatusOr<PrunePlan> PlanOf(absl::string_view name, const engine::ModelConfig& model) {
   const PrunePlan builtin = engine::BuiltinPlan(model);
   if (absl::ConsumePrefix(&name, "plan:")) return ReadPlan(name, model);
-  if (name == "auto") return builtin;
+  if (name == "fast") return builtin;
   if (name == "safe") return engine::BuiltinPlan(model, engine::PlanVariant::kSafe);
   if (name == "unsafe") return WithoutSafety(builtin);
   if (name == "attention") return engine::UncalibratedPlan(model);
@@ -86,7 +86,7 @@ absl::StatusOr<PrunePlan> PlanOf(absl::string_view name, const engine::ModelConf
 
 std::vector<std::pair<std::string, std::string>> ArmNames() {
   return {{"dense", "no pruning"},
-          {"auto", "the built-in plan, as a request gets it"},
+          {"fast", "the built-in plan that a request gets by default"},
           {"safe", "the safe built-in plan"},
           {"unsafe", "the built-in plan without its safety rules"},
           {"attention", "the plan of a model that was not calibrated"},

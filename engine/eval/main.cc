@@ -20,7 +20,7 @@ namespace {
 
 struct Options {
   std::string model, out = "eval.jsonl", split = "held-out";
-  std::vector<std::string> arms = {"dense", "auto"};
+  std::vector<std::string> arms = {"dense", "fast", "safe"};
   Workload workload = {.lengths = {4096}, .cases = 10};
   int threads = 0;
   bool question_first = false, cold = false, summary_only = false;

@@ -38,7 +38,7 @@ class ResultsTest : public ::testing::Test {
   const std::string path_ = ::testing::TempDir() + "eval_results_test.jsonl";
   const EvalCase case_ = {.kind = "needle", .target_tokens = 1024, .answer = "5", .accept = {"5"}};
   const Arm dense_ = {.name = "dense", .mode = engine::PruningMode::kOff};
-  Arm pruned_ = {.name = "auto", .plan = std::make_shared<engine::PrunePlan>(engine::PrunePlan{.name = "p"})};
+  Arm pruned_ = {.name = "fast", .plan = std::make_shared<engine::PrunePlan>(engine::PrunePlan{.name = "p"})};
 };
 
 TEST_F(ResultsTest, ReadsWhatItWrote) {
@@ -64,7 +64,7 @@ TEST_F(ResultsTest, ReadsWhatItWrote) {
   EXPECT_EQ(results.cases()[0].case_id, "c1");
   EXPECT_EQ(results.cases()[0].document_id, "d");
   EXPECT_TRUE(results.cases()[0].judged);
-  const RunResult* read = results.Find("c1", "auto");
+  const RunResult* read = results.Find("c1", "fast");
   ASSERT_NE(read, nullptr);
   EXPECT_EQ(read->output, "5");
   EXPECT_EQ(read->same_as, "dense");

@@ -81,7 +81,7 @@ TEST_F(EvalRunTest, WhatFallsBackToDenseNeedNotBeRunToItsEnd) {
   const Arm dense = ArmOf("dense");
   const RunResult dense_run = MustRun(dense, 0, kReuse);
   EXPECT_GT(dense_run.ttft_seconds, 0);
-  Arm flat = ArmOf("auto");
+  Arm flat = ArmOf("fast");
   auto plan = std::make_shared<engine::PrunePlan>(*flat.plan);
   plan->max_entropy = 0;
   flat.plan = plan;

@@ -18,7 +18,7 @@ std::vector<Observed> Alone(const std::vector<double>& values) {
 CaseResult Case(const std::string& kind, bool dense_right, double dense_nll, bool pruned_right, double pruned_nll) {
   CaseResult result{.document_id = kind, .kind = kind, .target_tokens = 4096, .judged = true};
   result.by_arm["dense"] = {.right = dense_right, .nll = dense_nll, .answer_tokens = 3};
-  result.by_arm["auto"] = {.right = pruned_right, .nll = pruned_nll, .answer_tokens = 3, .flops_ratio = 4};
+  result.by_arm["fast"] = {.right = pruned_right, .nll = pruned_nll, .answer_tokens = 3, .flops_ratio = 4};
   return result;
 }
 
@@ -52,9 +52,9 @@ TEST(SummaryTest, BootstrapDrawsDocumentsNotCases) {
 
 TEST(SummaryTest, ComparesPairedCasesOnly) {
   CaseResult unfinished = Case("needle", false, 9, false, 9);
-  unfinished.by_arm.erase("auto");
+  unfinished.by_arm.erase("fast");
   const std::string table = SummaryTable(
-      {Case("needle", true, 1, true, .5), Case("needle", false, 2, true, 1.5), unfinished}, {"dense", "auto"});
+      {Case("needle", true, 1, true, .5), Case("needle", false, 2, true, 1.5), unfinished}, {"dense", "fast"});
   EXPECT_THAT(table, HasSubstr("2 cases over 1 documents"));
   EXPECT_THAT(table, HasSubstr("| dense | 50.0 % | +0.0"));
   EXPECT_THAT(table, HasSubstr("| auto | 100.0 % | +50.0"));
@@ -65,7 +65,7 @@ TEST(SummaryTest, ComparesPairedCasesOnly) {
 TEST(SummaryTest, CasesWithoutAcceptedAnswersCountByLikelihoodOnly) {
   CaseResult continuation = Case("continuation", false, 2, false, 2.25);
   continuation.judged = false;
-  const std::string table = SummaryTable({continuation, Case("needle", true, 1, true, 1)}, {"dense", "auto"});
+  const std::string table = SummaryTable({continuation, Case("needle", true, 1, true, 1)}, {"dense", "fast"});
   EXPECT_THAT(table, HasSubstr("| continuation | 4096 | 1 | 1 | - (+0.000) | - (+0.250) |"));
   EXPECT_THAT(table, HasSubstr("| auto | 100.0 % |"));
   EXPECT_THAT(table, Not(HasSubstr("50.0 %")));
