@@ -215,7 +215,7 @@ class Bench {
 
 struct Options {
   TimingOptions timing;
-  std::string isa, json;
+  std::string isa, linear = "bf16", json;
   std::vector<int64_t> tokens = {2048, 8192};
   std::vector<std::string> shapes = {"qwen", "llama"};
   std::vector<std::string> parts = {"gemm", "attention", "decode", "scores", "rows"};
@@ -267,7 +267,8 @@ int Run(const Options& options) {
     std::fprintf(stderr, "bench_ops: built without oneDNN: install libdnnl-dev and configure again\n");
     return 1;
   }
-  auto backend = MakeBackend("cpu", {.threads = options.timing.threads, .cpu_isa = options.isa});
+  auto backend =
+      MakeBackend("cpu", {.threads = options.timing.threads, .cpu_isa = options.isa, .linear = options.linear});
   if (!backend.ok()) {
     std::fprintf(stderr, "bench_ops: %s\n", std::string(backend.status().message()).c_str());
     return 1;
@@ -291,6 +292,8 @@ int main(int argc, char** argv) {
   CLI::App app{"Speed of the CPU backend's ops"};
   app.add_option("--threads", options.timing.threads, "threads of the pool")->check(CLI::Range(1, 1024));
   app.add_option("--isa", options.isa, "instruction-set level; the best by default");
+  app.add_option("--linear", options.linear, "type of the matrices: bf16, int8")
+      ->check(CLI::IsMember({"bf16", "int8"}));
   app.add_option("--seconds", options.timing.seconds, "time for each figure");
   app.add_option("--repeats", options.timing.repeats, "runs of each at least, after one to warm up");
   app.add_option("--tokens", options.tokens, "prompt lengths of attention")->delimiter(',');
