@@ -7,7 +7,7 @@
 namespace slimfill::engine::cpu {
 namespace {
 
-constexpr int64_t kChunkGroups = 4;   // of k: a panel's part stays in the nearest cache over a tile's rows
+constexpr int64_t kChunkGroups = 7;   // of k: a panel's part is about what the nearest cache holds
 constexpr int64_t kFewRows = 3;       // a register tile: nothing to share a chunk with
 constexpr int64_t kItemGroups = 512;  // of a work item that quantises
 constexpr int64_t kFfnRows = 1024;    // rows whose inner activations exist at a time

@@ -11,6 +11,7 @@ namespace {
 constexpr int kTileRows = 3;
 constexpr int kVecs = 4;
 constexpr int kLanes = 16;
+constexpr int kLineBytes = 64;
 
 using UnalignedInt __attribute__((may_alias, aligned(1))) = int;
 __m512i SplatFour(const int8_t* p) { return _mm512_set1_epi32(*reinterpret_cast<const UnalignedInt*>(p)); }
@@ -38,9 +39,15 @@ inline __attribute__((always_inline)) void AddSteps(const int8_t* x, int64_t x_s
   }
 }
 
+// Memory to bring near meanwhile: so many lines with each group.
+struct Ahead {
+  const uint8_t* memory;
+  int lines;
+};
+
 template <int kRows>
-__attribute__((noinline)) void GemmTile(const Int8Rows& x, const uint8_t* panel, int64_t cols, bool accumulate,
-                                        float* c, int64_t c_stride) {
+__attribute__((noinline)) void GemmTile(const Int8Rows& x, const uint8_t* panel, int64_t cols, Ahead ahead,
+                                        bool accumulate, float* c, int64_t c_stride) {
   __m512 acc[kRows][kVecs];
 #pragma GCC unroll 3
   for (int r = 0; r < kRows; ++r) {
@@ -61,6 +68,7 @@ __attribute__((noinline)) void GemmTile(const Int8Rows& x, const uint8_t* panel,
 #pragma GCC unroll 4
       for (int j = 0; j < kVecs; ++j) dot[r][j] = _mm512_set1_epi32(groups[r * group_stride].offset);
     }
+    for (int i = 0; i < ahead.lines; ++i, ahead.memory += kLineBytes) _mm_prefetch(ahead.memory, _MM_HINT_T1);
     const int steps = (cols < kGroupCols ? static_cast<int>(cols) : kGroupCols) / 4;
     AddSteps<kRows>(values, x_stride, panel, steps, dot);
     values += 4 * steps;
@@ -85,13 +93,19 @@ __attribute__((noinline)) void GemmTile(const Int8Rows& x, const uint8_t* panel,
 void GemmPanel(const Int8Rows& x, const uint8_t* panel, int64_t cols, bool accumulate, float* acc, int64_t acc_stride) {
   constexpr decltype(&GemmTile<1>) kTiles[kTileRows] = {GemmTile<1>, GemmTile<2>, GemmTile<3>};
   Int8Rows rest = x;
+  // What follows the panel's part in memory is needed next: the tiles bring it near, each its share. A single tile has
+  // no time for that.
+  const int64_t groups = (cols + kGroupCols - 1) / kGroupCols, tiles = (x.rows + kTileRows - 1) / kTileRows;
+  const int64_t bytes = groups * kInt8ScaleBytes + cols / 4 * kInt8StepBytes, shares = tiles * groups * kLineBytes;
+  Ahead ahead{panel + bytes, tiles == 1 ? 0 : static_cast<int>((bytes + shares - 1) / shares)};
   while (rest.rows > 0) {
     const int64_t tile = rest.rows == 4 ? 2 : rest.rows < kTileRows ? rest.rows : kTileRows;
-    kTiles[tile - 1](rest, panel, cols, accumulate, acc, acc_stride);
+    kTiles[tile - 1](rest, panel, cols, ahead, accumulate, acc, acc_stride);
     rest.values += tile * rest.stride;
     rest.groups += tile * rest.group_stride;
     rest.rows -= tile;
     acc += tile * acc_stride;
+    ahead.memory += groups * ahead.lines * kLineBytes;
   }
 }
 
