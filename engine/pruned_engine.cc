@@ -125,6 +125,7 @@ absl::StatusOr<std::unique_ptr<StudyEngine>> PrunedEngine::Make(const PrunedEngi
   info.model_sha256 = engine->model_->file().Sha256Hex();
   info.backend = device.description();
   info.backend_name = device.name();
+  info.arithmetic = device.arithmetic();
   if (engine->plan_ != nullptr) {
     info.plan_name = engine->plan_->name;
     info.plan_json = PlanToJson(*engine->plan_);
