@@ -132,6 +132,7 @@ struct EngineInfo {
   std::string model_file;
   std::string backend;       // description for people
   std::string backend_name;  // "cpu", ...
+  std::string arithmetic;    // of its linear layers: "bf16", ...
   std::string chat_format;   // "chatml", "llama3" or ""
   std::string plan_name;     // "" when the model has no plan at all
   std::string plan_json;     // the plan as data

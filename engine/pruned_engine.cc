@@ -130,6 +130,7 @@ absl::StatusOr<std::unique_ptr<StudyEngine>> PrunedEngine::Make(const PrunedEngi
   info.model_sha256 = engine->model_->source().Sha256Hex();
   info.backend = device.description();
   info.backend_name = device.name();
+  info.arithmetic = device.arithmetic();
   if (engine->plan_ != nullptr) {
     info.plan_name = engine->plan_->name;
     info.plan_json = PlanToJson(*engine->plan_);
@@ -149,8 +150,8 @@ void PrunedEngine::MakeParts(kvstore::KvStore& store, const PrunedEngineOptions&
   if (prefix_layers > 0) {
     const PrefixBlockLayout layout{prefix_layers, page_bytes, model_->config().hidden};
     const std::string identity =
-        absl::StrCat("slimfill prefix block 1; model ", info_.model_sha256, "; kv ", backend_->kv_layout(),
-                     "; stage-1 layers ", layout.layers, "; residual f32");
+        absl::StrCat("slimfill prefix block 1; model ", info_.model_sha256, "; kv ", backend_->kv_layout(), "; linear ",
+                     backend_->arithmetic(), "; stage-1 layers ", layout.layers, "; residual f32");
     prefix_cache_ = std::make_unique<PrefixCache>(store, *streamer_, *backend_, metrics_, layout, identity);
   }
   prefill_ = std::make_unique<Prefill>(Prefill::Parts{*model_, *backend_, *forward_, plan_.get(), prefix_cache_.get(),

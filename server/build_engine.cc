@@ -43,7 +43,7 @@ absl::StatusOr<BuiltEngine> BuildEngine(const ServerConfig& config, Metrics& met
   BuiltEngine built;
   SLIMFILL_ASSIGN_OR_RETURN(built.store, MakeStore(config, metrics, clock));
   SLIMFILL_ASSIGN_OR_RETURN(std::unique_ptr<engine::Backend> backend,
-                            engine::MakeBackend(config.backend, {.threads = config.threads}));
+                            engine::MakeBackend(config.backend, {.threads = config.threads, .linear = config.linear}));
   engine::PrunedEngineOptions options;
   options.model_path = config.model;
   options.plan = config.plan;

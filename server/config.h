@@ -21,6 +21,7 @@ struct ServerConfig {
   std::string kv_store = "embedded";  // or HOST:PORT
   int64_t kv_memory_bytes = int64_t{4} << 30;
   std::string backend = "cpu";        // cpu, ref or cuda
+  std::string linear = "bf16";        // type of linear layers: bf16 or int8
   int threads = 0;                    // 0: all cores
   int64_t max_context = 0;            // tokens; 0: the model's own
   int64_t chunk_tokens = 0;           // 0: the engine's choice

@@ -135,6 +135,8 @@ std::vector<Option> MakeOptions() {
       Address("kv-store", &C::kv_store, "embedded, or HOST:PORT of a slimfill-kvstore", "embedded"),
       Bytes("kv-memory", &C::kv_memory_bytes, "memory of the embedded KV store"),
       Choice("backend", &C::backend, {"cpu", "ref", "cuda"}, "cpu, ref (slow and simple) or cuda"),
+      Choice("linear", &C::linear, {"bf16", "int8"},
+             "numbers of the linear layers: bf16, or int8 (faster, half the memory, less exact)"),
       Whole("threads", &C::threads, 0, 1024, "compute threads; 0: one per core"),
       Whole("max-context", &C::max_context, 0, kManyTokens, "tokens of prompt plus answer; 0: what the model allows"),
       Whole("chunk-tokens", &C::chunk_tokens, 0, 1 << 20, "tokens that prefill runs in one go; 0: chosen by backend"),

@@ -36,7 +36,7 @@ using Json = nlohmann::json;
 constexpr double kDepth = 0.4;  // of the line that the question is about
 
 struct Options {
-  std::string model, document;
+  std::string model, document, linear = "bf16";
   int threads = 0;
   int64_t context = 32768 + 1024;
   int64_t kv_pages_bytes = int64_t{16} << 30;  // taken as it is needed
@@ -70,7 +70,7 @@ class Driver {
     return {{"ready", true},
             {"version", absl::StrCat("slimfill ", SLIMFILL_VERSION, ", ", engine_.info().backend, ", plan ",
                                      engine_.info().plan_name)},
-            {"weight_bytes", WeightBytes(config)},
+            {"weight_bytes", WeightBytes(config, engine_.info().arithmetic == "bf16" ? 2 : kInt8Bytes)},
             {"model",
              {{"name", config.name},
               {"layers", config.layers},
@@ -94,11 +94,13 @@ class Driver {
   }
 
  private:
-  // What a decode step reads of the bf16 weights: every matrix of the layers, and the output's.
-  static double WeightBytes(const ModelConfig& config) {
+  static constexpr double kInt8Bytes = 1 + 2.0 / 64;  // of a weight, with its share of a group's scale
+
+  // What a decode step reads of the weights: every matrix of the layers, and the output's.
+  static double WeightBytes(const ModelConfig& config, double bytes) {
     const double attention = (2.0 * config.heads + 2.0 * config.kv_heads) * config.head_dim * config.hidden;
     const double layer = attention + 3.0 * config.hidden * config.ffn;
-    return 2 * (config.layers * layer + 1.0 * config.hidden * config.vocab);
+    return bytes * (config.layers * layer + 1.0 * config.hidden * config.vocab);
   }
 
   using Batch = std::vector<std::unique_ptr<Sequence>>;
@@ -199,7 +201,8 @@ absl::Status Run(const Options& options) {
   Metrics metrics;
   SLIMFILL_ASSIGN_OR_RETURN(const std::unique_ptr<kvstore::LocalKvStore> store,
                             kvstore::LocalKvStore::Create({}, clock, &metrics));
-  SLIMFILL_ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend, MakeBackend("cpu", {.threads = threads}));
+  SLIMFILL_ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend,
+                            MakeBackend("cpu", {.threads = threads, .linear = options.linear}));
   OpProfile profile;
   PrunedEngineOptions engine_options;
   engine_options.model_path = options.model;
@@ -231,6 +234,7 @@ int main(int argc, char** argv) {
   CLI::App app{"Our engine as a driver of scripts/bench.sh"};
   app.add_option("--model", options.model, "GGUF file, or directory with safetensors")->required();
   app.add_option("--document", options.document, "text that the prompt is about")->required();
+  app.add_option("--linear", options.linear, "bf16 or int8");
   app.add_option("--threads", options.threads, "0: all cores");
   app.add_option("--context", options.context, "tokens of the longest prompt with its answer");
   app.add_option("--kv-pages-bytes", options.kv_pages_bytes, "KV that may be held at once");

@@ -19,7 +19,7 @@ namespace slimfill::engine {
 namespace {
 
 struct Options {
-  std::string model, backend = "cpu", document, plan = "fast";
+  std::string model, backend = "cpu", linear = "bf16", document, plan = "fast";
   int64_t tokens = 8192;
   int64_t chunk_tokens = 1024;
   int threads = 0, repeats = 3, max_tokens = 16;
@@ -83,6 +83,7 @@ int Main(int argc, char** argv) {
   app.add_option("--model", options.model)->required();
   app.add_option("--document", options.document, "text file")->required();
   app.add_option("--backend", options.backend);
+  app.add_option("--linear", options.linear, "bf16 or int8");
   app.add_option("--plan", options.plan);
   app.add_option("--tokens", options.tokens);
   app.add_option("--chunk-tokens", options.chunk_tokens);
@@ -105,7 +106,8 @@ int Main(int argc, char** argv) {
   engine_options.max_context = options.tokens + 1024;
   const auto load_begin = std::chrono::steady_clock::now();
   const std::unique_ptr<Engine> engine = Must(MakePrunedEngine(
-      engine_options, Must(MakeBackend(options.backend, {.threads = options.threads})), *store, metrics));
+      engine_options, Must(MakeBackend(options.backend, {.threads = options.threads, .linear = options.linear})),
+      *store, metrics));
   std::printf("%s, %s, loaded in %.2f s\n", engine->info().model.name.c_str(), engine->info().backend.c_str(),
               std::chrono::duration<double>(std::chrono::steady_clock::now() - load_begin).count());
 

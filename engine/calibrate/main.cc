@@ -36,7 +36,7 @@ constexpr double kProbedDepth = 0.6;
 constexpr uint64_t kThresholdSeeds = 1000, kVerifySeeds = 2000;
 
 struct Options {
-  std::string model, out, observations;
+  std::string model, out, observations, linear = "bf16";
   std::vector<int64_t> lengths = {4096};
   int cases = 6, threshold_cases = 3, verify_cases = 2, threads = 0;
   ChooseOptions choose;
@@ -70,6 +70,11 @@ Observation ObserveCase(engine::StudyEngine& engine, const eval::EvalCase& test_
   const auto prompt_tokens = static_cast<int64_t>(request.prompt.size());
   return {test_case.kind, test_case.target_tokens, prompt_tokens, prompt.evidence_blocks,
           Must(engine.ScoreHeads(std::move(request), layers))};
+}
+
+// What observations depend on: the model, and how its linear layers are computed.
+std::string ComputedBy(const engine::EngineInfo& info) {
+  return info.arithmetic == "bf16" ? info.model_sha256 : absl::StrCat(info.model_sha256, ", ", info.arithmetic);
 }
 
 std::vector<Observation> Observe(engine::StudyEngine& engine, const eval::Corpus& corpus, const Options& options,
@@ -128,6 +133,7 @@ Json FindingsJson(const std::vector<LayerFinding>& findings) {
 Json Evidence(const Options& options, const engine::EngineInfo& info, const Choice& choice,
               const std::vector<Observation>& observations) {
   return {{"model_sha256", info.model_sha256},
+          {"linear", info.arithmetic},
           {"lengths", options.lengths},
           {"learned_from", absl::StrCat(observations.size(), " prompts: ", absl::StrJoin(kLearnedKinds, ", "))},
           {"target_recall", options.choose.recall},
@@ -196,6 +202,9 @@ int Main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--false-alarms", options.false_alarms, "share of good prunings that the safety rules may put off")
       ->check(CLI::Range(0.0, 0.5));
+  app.add_option("--linear", options.linear, "numbers of the linear layers: bf16 or int8")
+      ->check(CLI::IsMember({"bf16", "int8"}))
+      ->capture_default_str();
   app.add_option("--threads", options.threads, "0: all cores")->check(CLI::Range(0, 1024));
   CLI11_PARSE(app, argc, argv);
 
@@ -204,9 +213,10 @@ int Main(int argc, char** argv) {
   const std::unique_ptr<kvstore::LocalKvStore> store =
       Must(kvstore::LocalKvStore::Create({.memory_bytes = uint64_t{2} << 30}, clock, &metrics));
   const std::unique_ptr<engine::StudyEngine> engine = Must(engine::MakePrunedEngine(
-      {.model_path = options.model}, Must(engine::MakeBackend("cpu", {.threads = options.threads})), *store, metrics));
+      {.model_path = options.model},
+      Must(engine::MakeBackend("cpu", {.threads = options.threads, .linear = options.linear})), *store, metrics));
   const eval::Corpus corpus = Must(eval::Corpus::Load(eval::Split::kCalibration));
-  ObservationFile file = Must(ObservationFile::Open(options.observations, engine->info().model_sha256));
+  ObservationFile file = Must(ObservationFile::Open(options.observations, ComputedBy(engine->info())));
   const std::vector<Observation> observations =
       Observe(*engine, corpus, options, file, kLearnedKinds, options.cases, /*seed=*/1, "learning");
   if (options.choose.name.empty()) options.choose.name = engine->info().model.name;

@@ -31,7 +31,8 @@ absl::Status EnginePool::Load(int prefix_layers) {
   engine::PrunedEngineOptions engine_options;
   engine_options.model_path = options_.model_path;
   engine_options.prefix_layers = prefix_layers;
-  SLIMFILL_ASSIGN_OR_RETURN(auto backend, engine::MakeBackend("cpu", {.threads = options_.threads}));
+  SLIMFILL_ASSIGN_OR_RETURN(auto backend,
+                            engine::MakeBackend("cpu", {.threads = options_.threads, .linear = options_.linear}));
   SLIMFILL_ASSIGN_OR_RETURN(engines_[prefix_layers],
                             engine::MakePrunedEngine(engine_options, std::move(backend), *store_, metrics_));
   return absl::OkStatus();

@@ -18,7 +18,8 @@ class EnginePool {
  public:
   struct Options {
     std::string model_path;
-    int threads = 0;  // 0: all cores
+    std::string linear = "bf16";  // numbers of the linear layers: bf16 or int8
+    int threads = 0;              // 0: all cores
     // An engine for each depth at which arms first prune, and one for dense that stores all it can, so that a document
     // is prefilled once for all its questions. Each holds the model. False: one engine for all arms.
     bool by_depth = false;

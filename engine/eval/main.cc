@@ -19,7 +19,7 @@ namespace slimfill::eval {
 namespace {
 
 struct Options {
-  std::string model, out = "eval.jsonl", split = "held-out";
+  std::string model, out = "eval.jsonl", split = "held-out", linear = "bf16";
   std::vector<std::string> arms = {"dense", "fast", "safe"};
   Workload workload = {.lengths = {4096}, .cases = 10};
   int threads = 0;
@@ -75,12 +75,13 @@ void RunDocuments(const Options& options, const Corpus& corpus, EnginePool& engi
 Results RunAll(const Options& options) {
   const Corpus corpus = Must(Corpus::Load(options.split == "calibration" ? Split::kCalibration : Split::kHeldOut));
   const bool by_depth = options.workload.shared > 1 && !options.cold;
-  const std::unique_ptr<EnginePool> engines =
-      Must(EnginePool::Create({.model_path = options.model, .threads = options.threads, .by_depth = by_depth}));
+  const std::unique_ptr<EnginePool> engines = Must(EnginePool::Create(
+      {.model_path = options.model, .linear = options.linear, .threads = options.threads, .by_depth = by_depth}));
   const engine::EngineInfo& info = engines->main().info();
   Results results = Must(Results::Open(options.out, Provenance{.corpus = absl::StrFormat("%016x", corpus.fingerprint()),
                                                                .model = info.model.name,
                                                                .model_sha256 = info.model_sha256,
+                                                               .linear = info.arithmetic,
                                                                .max_tokens = options.max_tokens,
                                                                .program = "slimfill-eval " SLIMFILL_VERSION}));
   std::vector<Arm> arms;
@@ -129,6 +130,9 @@ int Main(int argc, char** argv) {
   app.add_option("--out", options.out, "results, a JSON line each; goes on where the file ends")->capture_default_str();
   app.add_option("--max-tokens", options.max_tokens, "of the free-running answer")
       ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  app.add_option("--linear", options.linear, "numbers of the linear layers: bf16 or int8")
+      ->check(CLI::IsMember({"bf16", "int8"}))
       ->capture_default_str();
   app.add_option("--threads", options.threads, "0: all cores")->check(CLI::Range(0, 1024));
   app.add_flag("--question-first", options.question_first, "the question before the document");

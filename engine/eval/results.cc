@@ -43,6 +43,7 @@ Json ToJson(const std::string& case_id, const std::string& document_id, const Ev
           {"corpus", provenance.corpus},
           {"model", provenance.model},
           {"model_sha256", provenance.model_sha256},
+          {"linear", provenance.linear},
           {"max_tokens", provenance.max_tokens},
           {"program", provenance.program}};
 }
@@ -51,6 +52,7 @@ Provenance ProvenanceOf(const Json& json) {
   return {.corpus = json.value("corpus", ""),
           .model = json.value("model", ""),
           .model_sha256 = json.value("model_sha256", ""),
+          .linear = json.value("linear", "bf16"),
           .max_tokens = json.value("max_tokens", 0),
           .program = json.value("program", "")};
 }
@@ -60,6 +62,9 @@ std::string Difference(const Provenance& found, const Provenance& wanted) {
   if (found.model_sha256 != wanted.model_sha256) {
     return absl::StrCat("is of the model ", found.model.empty() ? "(unknown)" : found.model, " with sha256 ",
                         found.model_sha256, ", not of ", wanted.model, " with ", wanted.model_sha256);
+  }
+  if (found.linear != wanted.linear) {
+    return absl::StrCat("was computed with linear layers of ", found.linear, ", not of ", wanted.linear);
   }
   if (found.corpus != wanted.corpus) {
     return absl::StrCat("has cases from the corpus ", found.corpus, ", not from ", wanted.corpus,

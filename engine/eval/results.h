@@ -20,6 +20,7 @@ struct Provenance {
   std::string corpus;  // its fingerprint: cases are the same where this is
   std::string model;
   std::string model_sha256;
+  std::string linear = "bf16";  // EngineInfo::arithmetic
   int max_tokens = 0;
   std::string program;  // name and version; only told, not compared
 };

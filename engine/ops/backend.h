@@ -79,6 +79,7 @@ class Backend {
   virtual std::string description() const = 0;  // for people: instruction set, threads
   virtual DType activation_dtype() const = 0;   // of normalised rows, q/k/v, attention output; residuals are f32
   virtual std::string kv_layout() const = 0;    // names layout and dtype of pages: part of the KV store's keys
+  virtual std::string arithmetic() const = 0;   // of linear layers, where it shows in results: part of the keys, too
 
   // --- Memory. RESOURCE_EXHAUSTED when there is none.
   virtual absl::StatusOr<std::unique_ptr<Buffer>> Allocate(int64_t bytes) = 0;  // zeroed, 64-byte aligned

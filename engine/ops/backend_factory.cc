@@ -22,19 +22,30 @@ int UsableCores() {
   return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
 }
 
-absl::StatusOr<std::unique_ptr<Backend>> MakeCpuBackend(const BackendOptions& options) {
+absl::StatusOr<LinearType> ParseLinearType(absl::string_view name) {
+  if (name == "bf16") return LinearType::kBf16;
+  if (name == "int8") return LinearType::kInt8;
+  return absl::InvalidArgumentError(absl::StrCat("unknown type of linear layers '", name, "': use bf16 or int8"));
+}
+
+absl::StatusOr<std::unique_ptr<Backend>> MakeCpuBackend(LinearType linear, const BackendOptions& options) {
   if (options.threads < 0 || options.threads > kMaxThreads) {
     return absl::InvalidArgumentError(absl::StrCat("threads is ", options.threads, ", the limit is ", kMaxThreads,
                                                    ": use 0 for all cores, or a number up to the limit"));
   }
   SLIMFILL_ASSIGN_OR_RETURN(const cpu::IsaLevel isa, cpu::ChooseIsaLevel(options.cpu_isa));
-  return std::make_unique<CpuBackend>(isa, options.threads == 0 ? UsableCores() : options.threads);
+  return std::make_unique<CpuBackend>(isa, linear, options.threads == 0 ? UsableCores() : options.threads);
 }
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(absl::string_view name, const BackendOptions& options) {
-  if (name == "cpu") return MakeCpuBackend(options);
+  SLIMFILL_ASSIGN_OR_RETURN(const LinearType linear, ParseLinearType(options.linear));
+  if (name == "cpu") return MakeCpuBackend(linear, options);
+  if (linear != LinearType::kBf16 && (name == "ref" || name == "cuda")) {
+    return absl::InvalidArgumentError(absl::StrCat("backend ", name, " has no linear layers of type ", options.linear,
+                                                   ": leave the type out, or use backend cpu"));
+  }
   if (name == "ref") return std::make_unique<RefBackend>();
   if (name == "cuda") return absl::UnimplementedError("backend cuda is not built in: use cpu or ref");
   return absl::InvalidArgumentError(absl::StrCat("unknown backend '", name, "': use cpu, ref or cuda"));

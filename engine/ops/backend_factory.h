@@ -12,8 +12,9 @@
 namespace slimfill::engine {
 
 struct BackendOptions {
-  int threads = 0;      // 0: all cores this process may use
-  std::string cpu_isa;  // "": the best this machine has; or force portable, avx2, avx512, avx512_bf16
+  int threads = 0;              // 0: all cores this process may use
+  std::string cpu_isa;          // "": the best this machine has; or force portable, avx2, avx512, avx512_bf16
+  std::string linear = "bf16";  // bf16 or int8; for cpu only
 };
 
 // `name`: cpu, ref or cuda. INVALID_ARGUMENT for others, UNIMPLEMENTED when not built in, FAILED_PRECONDITION when the

@@ -36,6 +36,7 @@ class ProfiledBackend : public Backend {
   std::string description() const override { return backend_->description(); }
   DType activation_dtype() const override { return backend_->activation_dtype(); }
   std::string kv_layout() const override { return backend_->kv_layout(); }
+  std::string arithmetic() const override { return backend_->arithmetic(); }
 
   absl::StatusOr<std::unique_ptr<Buffer>> Allocate(int64_t bytes) override {
     return Timed("allocate", [&] { return backend_->Allocate(bytes); });

@@ -19,7 +19,7 @@ TUNE_TOKENS = 1024
 def run(arguments) -> dict:
     with ExitStack() as stack:
         longest = max(*arguments.tokens, TUNE_TOKENS)
-        ours = setting.start_ours(stack, longest, arguments.threads)
+        ours = setting.start_ours(stack, longest, arguments.threads, arguments.linear)
         peers = setting.start_peers(
             stack, [name for name in PEERS if name in arguments.engines], longest, arguments.threads
         )

@@ -20,7 +20,7 @@ STORE_SECONDS = 1.0  # the store is written behind the answer: time for that bef
 def run(arguments) -> dict:
     with ExitStack() as stack:
         longest = max(arguments.tokens)
-        ours = setting.start_ours(stack, longest, arguments.threads)
+        ours = setting.start_ours(stack, longest, arguments.threads, arguments.linear)
         peers = setting.start_peers(
             stack, [name for name in LLAMA if name in arguments.engines], longest, arguments.threads
         )

@@ -70,6 +70,7 @@ def parse(words: list[str]) -> argparse.Namespace:
         default=[256, 512, 1024],
         help="llama.cpp's batch sizes to choose from, comma-separated; one is not tried but used (default 256,512,1024)",
     )
+    parser.add_argument("--linear", choices=["bf16", "int8"], default="bf16", help="ours: numbers of the linear layers")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     arguments = parser.parse_args(words)
     arguments.tokens = arguments.tokens or BENCHMARKS[arguments.benchmark].DEFAULT_TOKENS

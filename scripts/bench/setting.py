@@ -32,7 +32,7 @@ def peers_missing() -> str | None:
     return "not installed; scripts/setup_peers.sh installs it"
 
 
-def start_ours(stack: ExitStack, longest: int, threads: int) -> Driver:
+def start_ours(stack: ExitStack, longest: int, threads: int, linear: str) -> Driver:
     progress("loading ours")
     driver = Driver(
         "ours",
@@ -42,6 +42,8 @@ def start_ours(stack: ExitStack, longest: int, threads: int) -> Driver:
             GGUF,
             "--document",
             DOCUMENT,
+            "--linear",
+            linear,
             "--threads",
             threads,
             "--context",

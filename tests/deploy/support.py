@@ -17,7 +17,7 @@ BIN = Path(os.environ.get("SLIMFILL_BIN_DIR", ROOT / "build/release/bin"))
 FLAGS = {
     "slimfill-server": {
         "auth-tokens", "backend", "chunk-tokens", "config", "drain-timeout", "insecure-listen-any", "kv-memory",
-        "kv-pages-memory", "kv-store", "listen", "log-level", "max-context", "max-message-mib", "max-queue",
+        "kv-pages-memory", "kv-store", "linear", "listen", "log-level", "max-context", "max-message-mib", "max-queue",
         "max-queue-tokens", "max-running", "metrics-listen", "model", "plan", "randomized-dense-share", "reflection",
         "threads", "tls-cert", "tls-client-ca", "tls-key",
     },

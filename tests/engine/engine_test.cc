@@ -78,7 +78,8 @@ class EngineTest : public ::testing::Test {
   }
 
   std::unique_ptr<StudyEngine> MakeEngine(const std::string& plan, int64_t chunk_tokens = 256,
-                                          kvstore::KvStore* store = nullptr, int64_t kv_pages_bytes = 64 << 20) {
+                                          kvstore::KvStore* store = nullptr, int64_t kv_pages_bytes = 64 << 20,
+                                          std::unique_ptr<Backend> backend = *MakeBackend("ref", {})) {
     PrunedEngineOptions options;
     options.model_path = testing::WriteTemporaryFile("tiny.gguf", testing::MakeTinyModelGguf(options_));
     options.plan = plan;
@@ -91,7 +92,7 @@ class EngineTest : public ::testing::Test {
     options.chunk_tokens = chunk_tokens;
     options.kv_pages_bytes = kv_pages_bytes;
     options.swap_wait = absl::Seconds(30);  // a busy machine must not change an answer
-    auto engine = MakePrunedEngine(options, *MakeBackend("ref", {}), store == nullptr ? *store_ : *store, metrics_);
+    auto engine = MakePrunedEngine(options, std::move(backend), store == nullptr ? *store_ : *store, metrics_);
     EXPECT_TRUE(engine.ok()) << engine.status();
     return *std::move(engine);
   }
@@ -308,6 +309,19 @@ TEST_F(EngineTest, TenantsDoNotShareAPrefix) {
   EXPECT_EQ(Run(*engine, request).report.cached_tokens, 0);
   request.tenant_salt = "a";
   EXPECT_GT(Run(*engine, request).report.cached_tokens, 0);
+}
+
+TEST_F(EngineTest, EnginesWithOtherArithmeticDoNotShareAPrefix) {
+  const auto make = [&](const char* linear) {
+    return MakeEngine(kHeadsPlan, 256, nullptr, 64 << 20, *MakeBackend("cpu", {.threads = 1, .linear = linear}));
+  };
+  const std::unique_ptr<StudyEngine> bf16 = make("bf16"), int8 = make("int8");
+  EXPECT_NE(int8->info().arithmetic, bf16->info().arithmetic);
+  const SequenceRequest request = Request(Prompt(1000));
+  Run(*bf16, request);
+  while (store_->Stats(absl::InfiniteFuture())->blocks < 15) absl::SleepFor(absl::Milliseconds(1));
+  EXPECT_EQ(Run(*int8, request).report.cached_tokens, 0);
+  EXPECT_GT(Run(*make("bf16"), request).report.cached_tokens, 0);
 }
 
 TEST_F(EngineTest, ADeadStoreCostsOnlyTheReuse) {

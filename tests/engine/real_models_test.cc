@@ -15,12 +15,13 @@ struct Case {
   const char* golden;
   const char* model;
   const char* backend;
+  const char* linear;
   int64_t max_prompt;  // longer ones take too long on this backend
   // Root mean square of the differences to the reference's logits, over their standard deviation.
   double max_relative_error;
 };
 
-void PrintTo(const Case& c, std::ostream* out) { *out << c.golden << " on " << c.backend; }
+void PrintTo(const Case& c, std::ostream* out) { *out << c.golden << " on " << c.backend << ", " << c.linear; }
 
 class RealModelTest : public ::testing::TestWithParam<Case> {
  protected:
@@ -29,7 +30,7 @@ class RealModelTest : public ::testing::TestWithParam<Case> {
     const std::string path = testing::ModelPath(GetParam().model);
     auto source = OpenModel(path);
     ASSERT_TRUE(source.ok()) << testing::MissingModelText(path);
-    backend_ = *MakeBackend(GetParam().backend, {});
+    backend_ = *MakeBackend(GetParam().backend, {.linear = GetParam().linear});
     auto model = Model::Load(*std::move(source), *backend_, 4096, nullptr);
     ASSERT_TRUE(model.ok()) << model.status();
     model_ = *std::move(model);
@@ -75,21 +76,23 @@ TEST_P(RealModelTest, LogitsAndGreedyAnswersEqualTransformers) {
     }
   }
   EXPECT_GE(prompts, 2);
-  std::printf("%s on %s: %d prompts, worst logits error %.2g of their deviation, greedy tokens %d of %d equal\n",
-              GetParam().golden, GetParam().backend, prompts, worst, tokens_equal, tokens_compared);
+  std::printf("%s on %s, %s: %d prompts, worst logits error %.2g of their deviation, greedy tokens %d of %d equal\n",
+              GetParam().golden, GetParam().backend, GetParam().linear, prompts, worst, tokens_equal, tokens_compared);
 }
 
 constexpr char kQwenGolden[] = "qwen2.5-coder-0.5b.json";
 constexpr char kSmolGolden[] = "smollm2-135m.json";
 
 INSTANTIATE_TEST_SUITE_P(Models, RealModelTest,
-                         ::testing::Values(Case{kQwenGolden, testing::kQwenModelFile, "ref", 64, 1e-4},
-                                           Case{kSmolGolden, testing::kSmolModelFile, "ref", 64, 1e-4},
-                                           Case{kQwenGolden, testing::kQwenModelFile, "cpu", 4096, 0.03},
-                                           Case{kSmolGolden, testing::kSmolModelFile, "cpu", 4096, 0.05}),
+                         ::testing::Values(Case{kQwenGolden, testing::kQwenModelFile, "ref", "bf16", 64, 1e-4},
+                                           Case{kSmolGolden, testing::kSmolModelFile, "ref", "bf16", 64, 1e-4},
+                                           Case{kQwenGolden, testing::kQwenModelFile, "cpu", "bf16", 4096, 0.03},
+                                           Case{kSmolGolden, testing::kSmolModelFile, "cpu", "bf16", 4096, 0.05},
+                                           Case{kQwenGolden, testing::kQwenModelFile, "cpu", "int8", 4096, 0.07},
+                                           Case{kSmolGolden, testing::kSmolModelFile, "cpu", "int8", 4096, 0.2}),
                          [](const auto& info) {
                            return std::string(absl::StrContains(info.param.golden, "qwen") ? "Qwen_" : "SmolLM2_") +
-                                  info.param.backend;
+                                  info.param.backend + "_" + info.param.linear;
                          });
 
 }  // namespace

@@ -99,6 +99,7 @@ TEST_F(ConfigTest, VariablesThatAContainerPlatformInjectsAreIgnored) {
 
 TEST_F(ConfigTest, BadValuesNameSourceValueAndWhatIsAllowed) {
   EXPECT_EQ(Error({"--max-queue", "0"}), "--max-queue: '0' is not allowed: use a whole number from 1 to 1048576");
+  EXPECT_EQ(Error({"--linear", "int4"}), "--linear: 'int4' is not allowed: use bf16, int8");
   EXPECT_EQ(Error({}, {{"SLIMFILL_BACKEND", "tpu"}}), "SLIMFILL_BACKEND: 'tpu' is not allowed: use cpu, ref, cuda");
   const std::string file = Write("c.yaml", "\ndrain-timeout: soon\n");
   EXPECT_THAT(Error({"--config", file}), HasSubstr(file + ":2: drain-timeout: 'soon' is not allowed: use a duration"));

@@ -31,25 +31,31 @@ std::vector<float> RandomValues(int64_t count) {
 
 class Bench {
  public:
-  Bench(std::unique_ptr<Backend> backend, TimingOptions timing, MachineLimits limits)
-      : backend_(std::move(backend)), timing_(timing), report_(backend_->description(), timing.threads, limits) {}
+  Bench(std::unique_ptr<Backend> backend, std::unique_ptr<Backend> int8, TimingOptions timing, MachineLimits limits)
+      : backend_(std::move(backend)),
+        int8_(std::move(int8)),
+        timing_(timing),
+        report_(backend_->description(), timing.threads, limits) {}
 
   const nlohmann::json& json() const { return report_.json(); }
 
+  // On bf16 and on 8-bit integers, taking turns.
   void Gemm(int64_t k, int64_t n, int64_t rows) {
     memory_.clear();
-    const auto weight = Pack(n, k);
+    const auto weight = Pack(*backend_, n, k), int8_weight = Pack(*int8_, n, k);
     const Matrix x = Random(DType::kBF16, rows, k), out = Random(DType::kF32, rows, n);
-    const Time time = Best([&] { backend_->Gemm(x, *weight, nullptr, GemmMode::kStore, out); });
-    Report("gemm " + std::to_string(k) + "->" + std::to_string(n) + " M=" + std::to_string(rows), time,
-           2.0 * rows * k * n, static_cast<double>(k * n * 2));
+    const std::vector<Time> times = BestOf({[&] { backend_->Gemm(x, *weight, nullptr, GemmMode::kStore, out); },
+                                            [&] { int8_->Gemm(x, *int8_weight, nullptr, GemmMode::kStore, out); }},
+                                           timing_);
+    ReportBoth("gemm " + std::to_string(k) + "->" + std::to_string(n) + " M=" + std::to_string(rows), times,
+               2.0 * rows * k * n, *weight, *int8_weight);
   }
 
   // Ours and oneDNN's on the same product, taking turns.
   void OneDnn(int64_t k, int64_t n, int64_t rows, DType out_type) {
     memory_.clear();
     const std::vector<float> values = RandomValues(n * k);
-    const auto weight = Pack(values, n, k);
+    const auto weight = Pack(*backend_, values, n, k);
     const Matrix x = Random(DType::kBF16, rows, k), ours = Random(out_type, rows, n),
                  theirs = Random(out_type, rows, n);
     const auto onednn = MakeOneDnnGemm(x, {values.data(), DType::kF32, n, k, k}, theirs, timing_.threads);
@@ -67,11 +73,14 @@ class Bench {
 
   void SwiGlu(int64_t hidden, int64_t ffn, int64_t rows) {
     memory_.clear();
-    const auto gate_up = Pack(2 * ffn, hidden), down = Pack(hidden, ffn);
+    const auto gate_up = Pack(*backend_, 2 * ffn, hidden), down = Pack(*backend_, hidden, ffn);
+    const auto int8_gate_up = Pack(*int8_, 2 * ffn, hidden), int8_down = Pack(*int8_, hidden, ffn);
     const Matrix x = Random(DType::kBF16, rows, hidden), residual = Random(DType::kF32, rows, hidden);
-    const Time time = Best([&] { backend_->SwiGluFfn(x, *gate_up, *down, residual); });
-    Report("swiglu " + std::to_string(hidden) + "/" + std::to_string(ffn) + " M=" + std::to_string(rows), time,
-           6.0 * rows * hidden * ffn, 6.0 * hidden * ffn);
+    const std::vector<Time> times = BestOf({[&] { backend_->SwiGluFfn(x, *gate_up, *down, residual); },
+                                            [&] { int8_->SwiGluFfn(x, *int8_gate_up, *int8_down, residual); }},
+                                           timing_);
+    ReportBoth("swiglu " + std::to_string(hidden) + "/" + std::to_string(ffn) + " M=" + std::to_string(rows), times,
+               6.0 * rows * hidden * ffn, *gate_up, *int8_gate_up, down.get(), int8_down.get());
   }
 
   void Attention(const AttentionShape& shape, int64_t tokens) {
@@ -189,25 +198,40 @@ class Bench {
     return matrix;
   }
 
-  std::unique_ptr<PackedWeight> Pack(int64_t rows, int64_t cols) { return Pack(RandomValues(rows * cols), rows, cols); }
+  static std::unique_ptr<PackedWeight> Pack(Backend& backend, int64_t rows, int64_t cols) {
+    return Pack(backend, RandomValues(rows * cols), rows, cols);
+  }
 
-  std::unique_ptr<PackedWeight> Pack(const std::vector<float>& values, int64_t rows, int64_t cols) {
+  static std::unique_ptr<PackedWeight> Pack(Backend& backend, const std::vector<float>& values, int64_t rows,
+                                            int64_t cols) {
     const StoredTensor tensor{
         .name = "bench",
         .type = GgmlType::kF32,
         .shape = {cols, rows},
         .bytes = absl::MakeConstSpan(reinterpret_cast<const std::byte*>(values.data()), values.size() * sizeof(float))};
-    return *backend_->PackWeight(WeightMatrix({WeightMatrix::Part{&tensor}}));
+    return *backend.PackWeight(WeightMatrix({WeightMatrix::Part{&tensor}}));
   }
 
   Time Best(const std::function<void()>& op) { return BestOf({op}, timing_)[0]; }
+
+  // times: bf16's and int8's; bytes are those of the weights, one or two of each kind.
+  void ReportBoth(const std::string& what, const std::vector<Time>& times, double operations,
+                  const PackedWeight& bf16_weight, const PackedWeight& int8_weight,
+                  const PackedWeight* second_bf16 = nullptr, const PackedWeight* second_int8 = nullptr) {
+    const auto bytes = [](const PackedWeight& first, const PackedWeight* second) {
+      return static_cast<double>(first.bytes() + (second == nullptr ? 0 : second->bytes()));
+    };
+    report_.Add(what, times[0], operations, bytes(bf16_weight, second_bf16), {{"linear", "bf16"}});
+    report_.Add(what + " int8", times[1], operations, bytes(int8_weight, second_int8), {{"linear", "int8"}}, true);
+    std::printf("%48s int8 is %.2f times as fast\n", "", times[0].cpu / times[1].cpu);
+  }
 
   void Report(const std::string& what, Time time, double operations, double bytes,
               nlohmann::json details = nlohmann::json::object()) {
     report_.Add(what, time, operations, bytes, std::move(details));
   }
 
-  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<Backend> backend_, int8_;  // the latter for linear layers only
   const TimingOptions timing_;
   slimfill::engine::Report report_;
   std::vector<std::unique_ptr<Buffer>> memory_;
@@ -233,7 +257,7 @@ void RunParts(const Options& options, Bench& bench) {
     for (const auto& [k, n] : gemms) {
       for (int64_t rows : {1, 8, 64, 512, 2048}) bench.Gemm(k, n, rows);
     }
-    bench.Gemm(896, 151936, 1);
+    for (int64_t rows : {1, 8, 64}) bench.Gemm(896, 151936, rows);
     for (int64_t rows : {1, 8, 64, 512, 2048}) bench.SwiGlu(896, 4864, rows);
   }
   if (Contains(options.parts, "onednn")) {
@@ -268,12 +292,15 @@ int Run(const Options& options) {
     return 1;
   }
   auto backend = MakeBackend("cpu", {.threads = options.timing.threads, .cpu_isa = options.isa});
-  if (!backend.ok()) {
-    std::fprintf(stderr, "bench_ops: %s\n", std::string(backend.status().message()).c_str());
+  auto int8 = MakeBackend("cpu", {.threads = options.timing.threads, .cpu_isa = options.isa, .linear = "int8"});
+  for (const absl::Status& status : {backend.status(), int8.status()}) {
+    if (status.ok()) continue;
+    std::fprintf(stderr, "bench_ops: %s\n", std::string(status.message()).c_str());
     return 1;
   }
   const int threads = options.timing.threads;
-  Bench bench(std::move(*backend), options.timing, {MeasureBf16Peak(threads), MeasureReadBandwidth(threads)});
+  Bench bench(std::move(*backend), std::move(*int8), options.timing,
+              {MeasureBf16Peak(threads), MeasureInt8Peak(threads), MeasureReadBandwidth(threads)});
   RunParts(options, bench);
   if (options.json.empty()) return 0;
   std::ofstream file(options.json);

@@ -24,30 +24,28 @@ double ThreadSeconds() {
 }
 
 // Sixteen independent accumulators: more than latency times throughput of any machine so far.
-__attribute__((target("avx512f,avx512bf16"))) void DotProducts(int64_t rounds) {
-  asm volatile(
-      "1:\n"
-      "vdpbf16ps %%zmm30, %%zmm31, %%zmm0\n"
-      "vdpbf16ps %%zmm30, %%zmm31, %%zmm1\n"
-      "vdpbf16ps %%zmm30, %%zmm31, %%zmm2\n"
-      "vdpbf16ps %%zmm30, %%zmm31, %%zmm3\n"
-      "vdpbf16ps %%zmm30, %%zmm31, %%zmm4\n"
-      "vdpbf16ps %%zmm30, %%zmm31, %%zmm5\n"
-      "vdpbf16ps %%zmm30, %%zmm31, %%zmm6\n"
-      "vdpbf16ps %%zmm30, %%zmm31, %%zmm7\n"
-      "vdpbf16ps %%zmm30, %%zmm31, %%zmm8\n"
-      "vdpbf16ps %%zmm30, %%zmm31, %%zmm9\n"
-      "vdpbf16ps %%zmm30, %%zmm31, %%zmm10\n"
-      "vdpbf16ps %%zmm30, %%zmm31, %%zmm11\n"
-      "vdpbf16ps %%zmm30, %%zmm31, %%zmm12\n"
-      "vdpbf16ps %%zmm30, %%zmm31, %%zmm13\n"
-      "vdpbf16ps %%zmm30, %%zmm31, %%zmm14\n"
-      "vdpbf16ps %%zmm30, %%zmm31, %%zmm15\n"
-      "dec %0\n"
-      "jnz 1b\n"
-      : "+r"(rounds)::"cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
-        "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+#define SLIMFILL_DOT_PRODUCTS(instruction)                                                                            \
+  asm volatile("1:\n" instruction " %%zmm30, %%zmm31, %%zmm0\n" instruction " %%zmm30, %%zmm31, %%zmm1\n" instruction \
+               " %%zmm30, %%zmm31, %%zmm2\n" instruction " %%zmm30, %%zmm31, %%zmm3\n" instruction                    \
+               " %%zmm30, %%zmm31, %%zmm4\n" instruction " %%zmm30, %%zmm31, %%zmm5\n" instruction                    \
+               " %%zmm30, %%zmm31, %%zmm6\n" instruction " %%zmm30, %%zmm31, %%zmm7\n" instruction                    \
+               " %%zmm30, %%zmm31, %%zmm8\n" instruction " %%zmm30, %%zmm31, %%zmm9\n" instruction                    \
+               " %%zmm30, %%zmm31, %%zmm10\n" instruction " %%zmm30, %%zmm31, %%zmm11\n" instruction                  \
+               " %%zmm30, %%zmm31, %%zmm12\n" instruction " %%zmm30, %%zmm31, %%zmm13\n" instruction                  \
+               " %%zmm30, %%zmm31, %%zmm14\n" instruction                                                             \
+               " %%zmm30, %%zmm31, %%zmm15\n"                                                                         \
+               "dec %0\n"                                                                                             \
+               "jnz 1b\n"                                                                                             \
+               : "+r"(rounds)::"cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",  \
+                 "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15")
+
+__attribute__((target("avx512f,avx512bf16"))) void Bf16DotProducts(int64_t rounds) {
+  SLIMFILL_DOT_PRODUCTS("vdpbf16ps");
 }
+__attribute__((target("avx512f,avx512vnni"))) void Int8DotProducts(int64_t rounds) {
+  SLIMFILL_DOT_PRODUCTS("vpdpbusd");
+}
+#undef SLIMFILL_DOT_PRODUCTS
 
 // The sum over threads of what each measures by `rate(thread)`; all begin together.
 double SumOverThreads(int threads, const std::function<double(int thread)>& rate) {
@@ -62,6 +60,20 @@ double SumOverThreads(int threads, const std::function<double(int thread)>& rate
   }
   for (std::thread& thread : running) thread.join();
   return std::accumulate(rates.begin(), rates.end(), 0.0);
+}
+
+// Operations per second of a loop of 16 instructions of so many operations each.
+double MeasureDotProducts(int threads, void (*loop)(int64_t rounds), int operations) {
+  return SumOverThreads(threads, [&](int) {
+    constexpr int64_t kRounds = 2'000'000;
+    double best = 1e9;
+    for (int repeat = 0; repeat < 5; ++repeat) {
+      const double start = ThreadSeconds();
+      loop(kRounds);
+      best = std::min(best, ThreadSeconds() - start);
+    }
+    return kRounds * 16.0 * operations / best;
+  });
 }
 
 double ReadSeconds(const uint64_t* words, size_t count) {
@@ -80,16 +92,13 @@ double ReadSeconds(const uint64_t* words, size_t count) {
 double MeasureBf16Peak(int threads) {
   __builtin_cpu_init();
   if (!__builtin_cpu_supports("avx512bf16")) return 0;
-  return SumOverThreads(threads, [](int) {
-    constexpr int64_t kRounds = 2'000'000;
-    double best = 1e9;
-    for (int repeat = 0; repeat < 5; ++repeat) {
-      const double start = ThreadSeconds();
-      DotProducts(kRounds);
-      best = std::min(best, ThreadSeconds() - start);
-    }
-    return kRounds * 16 * 64 / best;  // 16 instructions of 16 lanes x 2 products x 2 operations
-  });
+  return MeasureDotProducts(threads, Bf16DotProducts, 64);  // 16 lanes x 2 products x 2 operations
+}
+
+double MeasureInt8Peak(int threads) {
+  __builtin_cpu_init();
+  if (!__builtin_cpu_supports("avx512vnni")) return 0;
+  return MeasureDotProducts(threads, Int8DotProducts, 128);  // 16 lanes x 4 products x 2 operations
 }
 
 double MeasureReadBandwidth(int threads) {

@@ -8,6 +8,8 @@ namespace slimfill::engine {
 
 // Operations per second of bf16 dot products from registers; 0 where the machine has none.
 double MeasureBf16Peak(int threads);
+// The same of 8-bit integers.
+double MeasureInt8Peak(int threads);
 
 // Bytes per second read from memory.
 double MeasureReadBandwidth(int threads);

@@ -7,6 +7,7 @@
 
 #include "base/status.h"
 #include "base/thread_pool.h"
+#include "engine/ops/cpu/int8_kernels.h"
 #include "engine/ops/cpu/kernels.h"
 #include "engine/ops/host_buffer.h"
 #include "engine/tensor/matrix.h"
@@ -39,6 +40,7 @@ class Scratch {
 
 struct Context {
   const Kernels& kernels;
+  const Int8Kernels& int8;
   ThreadPool& pool;
   Scratch& scratch;
 };

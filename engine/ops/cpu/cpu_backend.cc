@@ -6,7 +6,9 @@
 #include "absl/strings/str_cat.h"
 #include "engine/ops/cpu/attention.h"
 #include "engine/ops/cpu/gemm.h"
+#include "engine/ops/cpu/gemm_int8.h"
 #include "engine/ops/cpu/packed_weight.h"
+#include "engine/ops/cpu/packed_weight_int8.h"
 #include "engine/ops/cpu/page.h"
 #include "engine/ops/cpu/scores.h"
 #include "engine/ops/host_buffer.h"
@@ -17,6 +19,7 @@ namespace {
 using cpu::Bf16Row;
 using cpu::CpuWeight;
 using cpu::F32Row;
+using cpu::Int8Weight;
 
 constexpr int64_t kItemElements = 1 << 15;  // of an elementwise work item: waking a worker costs as much as a few of it
 
@@ -37,10 +40,15 @@ void AppendKv(const uint16_t* k, const uint16_t* v, const AttentionShape& shape,
 }  // namespace
 
 std::string CpuBackend::description() const {
-  return absl::StrCat("cpu, ", isa_.name, ", ", pool_.threads(), pool_.threads() == 1 ? " thread" : " threads");
+  const std::string linear = linear_ == LinearType::kInt8 ? absl::StrCat("int8 by ", isa_.int8->name, ", ") : "";
+  return absl::StrCat("cpu, ", isa_.name, ", ", linear, pool_.threads(), pool_.threads() == 1 ? " thread" : " threads");
 }
 
 std::string CpuBackend::kv_layout() const { return cpu::kPageLayout; }
+
+std::string CpuBackend::arithmetic() const {
+  return linear_ == LinearType::kInt8 ? absl::StrCat("int8 by ", cpu::kGroupCols) : "bf16";
+}
 
 absl::StatusOr<std::unique_ptr<Buffer>> CpuBackend::Allocate(int64_t bytes) { return AllocateHostBuffer(bytes); }
 
@@ -63,6 +71,7 @@ void CpuBackend::WritePage(absl::Span<const std::byte> host, std::byte* page) {
 void CpuBackend::ZeroPage(std::byte* page, int64_t bytes) { std::memset(page, 0, bytes); }
 
 absl::StatusOr<std::unique_ptr<PackedWeight>> CpuBackend::PackWeight(const WeightMatrix& weight) {
+  if (linear_ == LinearType::kInt8) return cpu::PackInt8Weight(context_, weight);
   return cpu::PackCpuWeight(context_, weight);
 }
 
@@ -84,12 +93,21 @@ void CpuBackend::RmsNorm(ConstMatrix x, const Buffer& weight, float epsilon, Mat
 }
 
 void CpuBackend::Gemm(ConstMatrix x, const PackedWeight& weight, const Buffer* bias, GemmMode mode, Matrix out) {
-  cpu::Gemm(context_, x, static_cast<const CpuWeight&>(weight),
-            bias == nullptr ? nullptr : static_cast<const float*>(bias->data()), mode, out);
+  const float* values = bias == nullptr ? nullptr : static_cast<const float*>(bias->data());
+  if (linear_ == LinearType::kInt8) {
+    cpu::Int8Gemm(context_, x, static_cast<const Int8Weight&>(weight), values, mode, out);
+  } else {
+    cpu::Gemm(context_, x, static_cast<const CpuWeight&>(weight), values, mode, out);
+  }
 }
 
 void CpuBackend::SwiGluFfn(ConstMatrix x, const PackedWeight& gate_up, const PackedWeight& down, Matrix residual) {
-  cpu::SwiGluFfn(context_, x, static_cast<const CpuWeight&>(gate_up), static_cast<const CpuWeight&>(down), residual);
+  if (linear_ == LinearType::kInt8) {
+    cpu::Int8SwiGluFfn(context_, x, static_cast<const Int8Weight&>(gate_up), static_cast<const Int8Weight&>(down),
+                       residual);
+  } else {
+    cpu::SwiGluFfn(context_, x, static_cast<const CpuWeight&>(gate_up), static_cast<const CpuWeight&>(down), residual);
+  }
 }
 
 void CpuBackend::NormHeads(Matrix qkv, const Buffer& q_weight, const Buffer& k_weight, float epsilon,

@@ -10,6 +10,7 @@ struct Candidate {
   const char* name;
   bool supported;
   const Kernels& (*kernels)();
+  const Int8Kernels& (*int8)();
 };
 
 std::vector<Candidate> Candidates() {
@@ -17,10 +18,11 @@ std::vector<Candidate> Candidates() {
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-  return {{"avx512_bf16", avx512 && __builtin_cpu_supports("avx512bf16"), Avx512Bf16Kernels},
-          {"avx512", avx512, Avx512Kernels},
-          {"avx2", avx2, Avx2Kernels},
-          {"portable", true, PortableKernels}};
+  const auto avx512_int8 = __builtin_cpu_supports("avx512vnni") ? Avx512VnniInt8Kernels : Avx2Int8Kernels;
+  return {{"avx512_bf16", avx512 && __builtin_cpu_supports("avx512bf16"), Avx512Bf16Kernels, avx512_int8},
+          {"avx512", avx512, Avx512Kernels, avx512_int8},
+          {"avx2", avx2, Avx2Kernels, Avx2Int8Kernels},
+          {"portable", true, PortableKernels, PortableInt8Kernels}};
 }
 
 }  // namespace
@@ -28,7 +30,7 @@ std::vector<Candidate> Candidates() {
 std::vector<IsaLevel> SupportedIsaLevels() {
   std::vector<IsaLevel> levels;
   for (const Candidate& candidate : Candidates()) {
-    if (candidate.supported) levels.push_back({candidate.name, &candidate.kernels()});
+    if (candidate.supported) levels.push_back({candidate.name, &candidate.kernels(), &candidate.int8()});
   }
   return levels;
 }

@@ -6,6 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "engine/ops/cpu/int8_kernels.h"
 #include "engine/ops/cpu/kernels.h"
 
 namespace slimfill::engine::cpu {
@@ -13,6 +14,7 @@ namespace slimfill::engine::cpu {
 struct IsaLevel {
   const char* name;  // as in BackendOptions::cpu_isa
   const Kernels* kernels;
+  const Int8Kernels* int8;  // both AVX-512 levels use VNNI where the machine has it, else what AVX2 has
 };
 
 // The machine's levels, best first; never empty: portable is always there.

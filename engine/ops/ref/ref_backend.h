@@ -16,6 +16,7 @@ class RefBackend : public Backend {
   std::string description() const override { return "reference, f32, 1 thread"; }
   DType activation_dtype() const override { return DType::kF32; }
   std::string kv_layout() const override { return "f32 kv_head,kv,slot,dim"; }
+  std::string arithmetic() const override { return "f32"; }
 
   absl::StatusOr<std::unique_ptr<Buffer>> Allocate(int64_t bytes) override;
   absl::StatusOr<std::unique_ptr<Buffer>> Upload(absl::Span<const float> values) override;

@@ -101,6 +101,13 @@ TEST_F(ResultsTest, ReadsAnyFileButNotOneOfTwoOrigins) {
   EXPECT_THAT(std::string(Results::Open(path_, std::nullopt).status().message()), HasSubstr("line 2"));
 }
 
+TEST_F(ResultsTest, RefusesResultsOfOtherArithmetic) {
+  ASSERT_TRUE(MustOpen().Append("c1", "d", case_, dense_, {}).ok());
+  Provenance int8 = kMade;
+  int8.linear = "int8 by 64";
+  EXPECT_THAT(WhyNot(int8), AllOf(HasSubstr("of bf16"), HasSubstr("not of int8 by 64")));
+}
+
 TEST_F(ResultsTest, RefusesAnArmThatHasAnotherPlanNow) {
   Results results = MustOpen();
   EXPECT_TRUE(results.CheckPlan(pruned_).ok());  // not run yet

@@ -42,6 +42,20 @@ TEST(BackendFactoryTest, PortableRunsEverywhereAndIsNamed) {
   EXPECT_EQ((*backend)->description(), "cpu, portable, 1 thread");
 }
 
+TEST(BackendFactoryTest, LinearLayersAreOfTypesThatExistAndShowInTheArithmetic) {
+  for (const char* linear : {"int4", ""}) {
+    const auto backend = MakeBackend("cpu", {.linear = linear});
+    EXPECT_EQ(backend.status().code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(backend.status().message()), HasSubstr("use bf16 or int8"));
+  }
+  EXPECT_EQ(MakeBackend("ref", {.linear = "int8"}).status().code(), absl::StatusCode::kInvalidArgument);
+  const auto bf16 = MakeBackend("cpu", {.cpu_isa = "portable"}),
+             int8 = MakeBackend("cpu", {.threads = 1, .cpu_isa = "portable", .linear = "int8"});
+  ASSERT_TRUE(int8.ok()) << int8.status();
+  EXPECT_EQ((*int8)->description(), "cpu, portable, int8 by portable, 1 thread");
+  EXPECT_NE((*int8)->arithmetic(), (*bf16)->arithmetic());
+}
+
 TEST(BackendFactoryTest, LevelsShareThePageLayout) {
   for (const BackendCase& backend_case : BackendCases()) {
     if (backend_case.backend != "cpu") continue;

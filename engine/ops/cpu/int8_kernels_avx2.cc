@@ -1,0 +1,97 @@
+// Integer matrix products on AVX2. Its unsigned-times-signed instruction saturates at 16 bits, so bytes are widened:
+// even and odd ones apart, which needs no shuffles.
+#include <immintrin.h>
+
+#include "engine/ops/cpu/int8_quantize.inc"
+
+namespace slimfill::engine::cpu {
+namespace {
+
+constexpr int kLanes = 8;
+constexpr int kPartVecs = 2;  // vectors of 8 panel rows that are computed together
+constexpr int kPartLanes = kPartVecs * kLanes;
+constexpr int kTileRows = 4;
+
+using UnalignedInt __attribute__((may_alias, aligned(1))) = int;
+
+__m256 ScalesOf(const uint8_t* bf16) {
+  const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(bf16));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
+}
+
+// dot[r][j] += `steps` times four columns, for 16 rows of the panel.
+template <int kRows>
+inline __attribute__((always_inline)) void AddSteps(const int8_t* x, int64_t x_stride, const uint8_t* panel, int steps,
+                                                    __m256i (&dot)[kRows][kPartVecs]) {
+  for (int step = 0; step < steps; ++step, x += 4, panel += kInt8StepBytes) {
+    __m256i even[kPartVecs], odd[kPartVecs];
+#pragma GCC unroll 2
+    for (int j = 0; j < kPartVecs; ++j) {
+      const __m256i w = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(panel + j * 4 * kLanes));
+      even[j] = _mm256_and_si256(w, _mm256_set1_epi16(0xff));
+      odd[j] = _mm256_srli_epi16(w, 8);
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) {
+      const __m256i four = _mm256_set1_epi32(*reinterpret_cast<const UnalignedInt*>(x + r * x_stride));
+      const __m256i x_even = _mm256_srai_epi16(_mm256_slli_epi16(four, 8), 8), x_odd = _mm256_srai_epi16(four, 8);
+#pragma GCC unroll 2
+      for (int j = 0; j < kPartVecs; ++j) {
+        const __m256i sum = _mm256_add_epi32(_mm256_madd_epi16(even[j], x_even), _mm256_madd_epi16(odd[j], x_odd));
+        dot[r][j] = _mm256_add_epi32(dot[r][j], sum);
+      }
+    }
+  }
+}
+
+// A part of the panel, 16 of its rows: `panel` and c begin there, `scales` are found at the same place.
+template <int kRows>
+__attribute__((noinline)) void GemmTile(const Int8Rows& x, const uint8_t* panel, int part, int64_t cols,
+                                        bool accumulate, float* c, int64_t c_stride) {
+  if (!accumulate) {
+    for (int r = 0; r < kRows; ++r) std::memset(c + r * c_stride, 0, kPartLanes * sizeof(float));
+  }
+  const int8_t* values = x.values;
+  const Int8Group* groups = x.groups;
+  for (; cols > 0; cols -= kGroupCols, ++groups) {
+    const uint8_t* scales = panel + part * 2 * kPartLanes;
+    panel += kInt8ScaleBytes;
+    __m256i dot[kRows][kPartVecs];
+    for (int r = 0; r < kRows; ++r) {
+      for (int j = 0; j < kPartVecs; ++j) dot[r][j] = _mm256_set1_epi32(groups[r * x.group_stride].offset);
+    }
+    const int steps = (cols < kGroupCols ? static_cast<int>(cols) : kGroupCols) / 4;
+    AddSteps<kRows>(values, x.stride, panel + part * 4 * kPartLanes, steps, dot);
+    values += 4 * steps;
+    panel += steps * kInt8StepBytes;
+    for (int j = 0; j < kPartVecs; ++j) {
+      const __m256 weight_scale = ScalesOf(scales + j * 2 * kLanes);
+      for (int r = 0; r < kRows; ++r) {
+        float* sum = c + r * c_stride + j * kLanes;
+        const __m256 scale = _mm256_mul_ps(weight_scale, _mm256_set1_ps(groups[r * x.group_stride].scale));
+        const __m256 product = _mm256_mul_ps(_mm256_cvtepi32_ps(dot[r][j]), scale);
+        _mm256_storeu_ps(sum, _mm256_add_ps(_mm256_loadu_ps(sum), product));
+      }
+    }
+  }
+}
+
+void GemmPanel(const Int8Rows& x, const uint8_t* panel, int64_t cols, bool accumulate, float* acc, int64_t acc_stride) {
+  for (int64_t r = 0; r < x.rows;) {
+    const int64_t tile = x.rows - r >= kTileRows ? kTileRows : 1;
+    const Int8Rows rows{x.values + r * x.stride, x.stride, x.groups + r * x.group_stride, x.group_stride, tile};
+    for (int part = 0; part < kInt8PanelRows / kPartLanes; ++part) {
+      float* c = acc + r * acc_stride + part * kPartLanes;
+      (tile == 1 ? GemmTile<1> : GemmTile<kTileRows>)(rows, panel, part, cols, accumulate, c, acc_stride);
+    }
+    r += tile;
+  }
+}
+
+constexpr Int8Kernels kKernels = {.name = "avx2", .quantize = Quantize, .gemm_panel = GemmPanel};
+
+}  // namespace
+
+const Int8Kernels& Avx2Int8Kernels() { return kKernels; }
+
+}  // namespace slimfill::engine::cpu
