@@ -117,7 +117,7 @@ TEST_F(ResultsTest, RefusesAnArmThatHasAnotherPlanNow) {
   pruned_.plan = std::make_shared<engine::PrunePlan>(engine::PrunePlan{.name = "p", .min_blocks = 9});
   const absl::Status status = results.CheckPlan(pruned_);
   EXPECT_TRUE(absl::IsInvalidArgument(status));
-  EXPECT_THAT(std::string(status.message()), HasSubstr("arm auto"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("arm fast"));
 }
 
 TEST_F(ResultsTest, DropsALineThatWasCutOff) {
