@@ -1,8 +1,36 @@
 #include "base/thread_pool.h"
 
+#include <chrono>
+
 #include "base/status.h"
 
 namespace slimfill {
+namespace {
+
+constexpr std::chrono::microseconds kLookFor(100);
+
+// A moment's rest for the core's other thread and the memory bus.
+void Pause() {
+#if defined(__x86_64__)
+  for (int i = 0; i < 32; ++i) __builtin_ia32_pause();
+#else
+  std::this_thread::yield();
+#endif
+}
+
+// Whether `condition` comes true within kLookFor.
+template <typename Condition>
+bool Soon(const Condition& condition) {
+  if (condition()) return true;
+  const auto end = std::chrono::steady_clock::now() + kLookFor;
+  while (std::chrono::steady_clock::now() < end) {
+    Pause();
+    if (condition()) return true;
+  }
+  return false;
+}
+
+}  // namespace
 
 ThreadPool::ThreadPool(int threads) {
   SLIMFILL_CHECK(threads >= 1);
@@ -36,32 +64,28 @@ void ThreadPool::ParallelFor(int64_t count, const std::function<void(int64_t, in
   }
   {
     absl::MutexLock lock(&mutex_);
-    job_ = &job;
-    ++generation_;
-    busy_ = static_cast<int>(workers_.size());
+    job_.store(&job, std::memory_order_relaxed);
+    busy_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
+    generation_.fetch_add(1, std::memory_order_release);
   }
   Drain(job, 0);
+  if (Soon([this] { return IsDone(); })) return;
   absl::MutexLock lock(&mutex_);
-  auto all_done = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return busy_ == 0; };
+  auto all_done = [this] { return IsDone(); };
   mutex_.Await(absl::Condition(&all_done));
-  job_ = nullptr;
 }
 
 void ThreadPool::WorkerLoop(int worker) {
-  uint64_t seen = 0;
-  while (true) {
-    Job* job;
-    {
+  for (uint64_t seen = 0;; ++seen) {
+    if (!Soon([this, seen] { return HasWork(seen); })) {
       absl::MutexLock lock(&mutex_);
-      auto wake = [this, &seen]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return stop_ || generation_ != seen; };
+      auto wake = [this, seen]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return stop_ || HasWork(seen); };
       mutex_.Await(absl::Condition(&wake));
       if (stop_) return;
-      seen = generation_;
-      job = job_;
     }
-    Drain(*job, worker);
-    absl::MutexLock lock(&mutex_);
-    --busy_;
+    Drain(*job_.load(std::memory_order_relaxed), worker);
+    absl::MutexLock lock(&mutex_);  // wakes the caller, should it sleep
+    busy_.fetch_sub(1, std::memory_order_release);
   }
 }
 

@@ -1,5 +1,6 @@
 // The one compute pool: fork-join over a dynamic range, so that a core shared with another process does not hold up
-// the rest (a static split of the same work does).
+// the rest (a static split of the same work does). Waking a sleeping thread costs as much as a whole op of decode, so
+// whoever waits looks for new work for a moment before it sleeps.
 #pragma once
 
 #include <atomic>
@@ -34,14 +35,18 @@ class ThreadPool {
     int64_t count;
     std::atomic<int64_t> next{0};
   };
+  bool HasWork(uint64_t seen) const { return generation_.load(std::memory_order_acquire) != seen; }
+  bool IsDone() const { return busy_.load(std::memory_order_acquire) == 0; }
   void WorkerLoop(int worker);
   static void Drain(Job& job, int worker);
 
   absl::Mutex caller_mutex_;  // held by the thread whose ParallelFor is running
   absl::Mutex mutex_;
-  Job* job_ ABSL_GUARDED_BY(mutex_) = nullptr;
-  uint64_t generation_ ABSL_GUARDED_BY(mutex_) = 0;
-  int busy_ ABSL_GUARDED_BY(mutex_) = 0;
+  // Written under mutex_, so that sleepers see it; read without it by those that are still looking. A job is over only
+  // when every worker has seen it, so no generation is missed.
+  std::atomic<Job*> job_ = nullptr;
+  std::atomic<uint64_t> generation_ = 0;
+  std::atomic<int> busy_ = 0;
   bool stop_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<std::thread> workers_;
 };
