@@ -84,7 +84,7 @@ LayerFinding Find(const std::vector<Observation>& observations, const PrunePlan&
 }
 
 void AddThirdStage(const engine::ModelConfig& config, const ChooseOptions& options, PrunePlan& plan) {
-  if (options.third_ratio == 0) return;  // saves some 3 % of what is left, and costs more in answers
+  if (options.third_ratio == 0) return;  // little to save so late
   const int layer = Depth(config, 0.92);
   const PlanStage& last = plan.stages.back();
   if (layer <= last.prune_layer || layer >= config.layers - 1) return;
