@@ -4,7 +4,6 @@ import statistics
 from contextlib import ExitStack
 
 import arithmetic
-import machine
 import setting
 from prefill import ratio_table
 from setting import LLAMA, progress
@@ -24,12 +23,8 @@ TUNE_TOKENS = 512
 def run(arguments) -> dict:
     with ExitStack() as stack:
         longest = max(arguments.tokens)
-        ours = setting.start_ours(stack, longest, arguments.threads, arguments.linear)
-        peers = setting.start_peers(
-            stack, [name for name in LLAMA if name in arguments.engines], longest, arguments.threads
-        )
-        settings = setting.tune(peers, ours.ask("prompt", tokens=TUNE_TOKENS)["tokens"], arguments.ubatch)
-        watch = machine.OthersWatch([ours.pid, *(peer.pid for peer in peers.values())])
+        session = setting.start(stack, arguments, LLAMA, longest, TUNE_TOKENS)
+        ours, peers = session.ours, session.peers
         rows, ratios, limits = [], [], []
         for tokens in arguments.tokens:
             read_bytes = open_all(ours, peers, tokens, arguments)
@@ -44,13 +39,8 @@ def run(arguments) -> dict:
             for name in read_bytes.keys() & OURS.keys():
                 ours.ask("close", name=name)
         return {
-            "versions": {name: driver.about["version"] for name, driver in {"ours": ours, **peers}.items()},
-            "settings": settings,
-            "model": ours.about["model"],
-            "threads": arguments.threads,
-            "peak_gflops": statistics.median(limit["bf16_flops"] for limit in limits) / 1e9,
+            **session.about(arguments, statistics.median(limit["bf16_flops"] for limit in limits)),
             "read_gb_per_s": statistics.median(limit["read_bytes_per_second"] for limit in limits) / 1e9,
-            "cores_used_by_others": watch.cores_used_by_others(),
             "rows": rows,
             "ratios": ratios,
         }

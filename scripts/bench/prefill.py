@@ -4,7 +4,6 @@ import statistics
 from contextlib import ExitStack
 
 import arithmetic
-import machine
 import setting
 from setting import LLAMA, TORCH, progress
 from table import markdown, number
@@ -19,24 +18,15 @@ TUNE_TOKENS = 1024
 def run(arguments) -> dict:
     with ExitStack() as stack:
         longest = max(*arguments.tokens, TUNE_TOKENS)
-        ours = setting.start_ours(stack, longest, arguments.threads, arguments.linear)
-        peers = setting.start_peers(
-            stack, [name for name in PEERS if name in arguments.engines], longest, arguments.threads
-        )
+        session = setting.start(stack, arguments, PEERS, longest, TUNE_TOKENS)
+        ours, peers = session.ours, session.peers
         drivers = {**{name: ours for name in OURS if name in arguments.engines}, **peers}
-        settings = setting.tune(peers, ours.ask("prompt", tokens=TUNE_TOKENS)["tokens"], arguments.ubatch)
-        watch = machine.OthersWatch([ours.pid, *(peer.pid for peer in peers.values())])
         samples, peaks = measure(ours, drivers, arguments)
         shape = arithmetic.ModelShape.of(ours.about["model"])
         peak = statistics.median(peaks)
         rows = make_rows(samples, shape, peak, arguments.threads)
         return {
-            "versions": {name: driver.about["version"] for name, driver in {"ours": ours, **peers}.items()},
-            "settings": settings,
-            "model": ours.about["model"],
-            "threads": arguments.threads,
-            "peak_gflops": peak / 1e9,
-            "cores_used_by_others": watch.cores_used_by_others(),
+            **session.about(arguments, peak),
             "rows": rows,
             "ratios": [
                 {"tokens": tokens, **ratio}

@@ -5,7 +5,6 @@ import time
 from contextlib import ExitStack
 
 import arithmetic
-import machine
 import setting
 from prefill import ratio_table
 from setting import LLAMA, progress
@@ -20,24 +19,15 @@ STORE_SECONDS = 1.0  # the store is written behind the answer: time for that bef
 def run(arguments) -> dict:
     with ExitStack() as stack:
         longest = max(arguments.tokens)
-        ours = setting.start_ours(stack, longest, arguments.threads, arguments.linear)
-        peers = setting.start_peers(
-            stack, [name for name in LLAMA if name in arguments.engines], longest, arguments.threads
-        )
-        settings = setting.tune(peers, ours.ask("prompt", tokens=WARM_UP_TOKENS)["tokens"], arguments.ubatch)
-        watch = machine.OthersWatch([ours.pid, *(peer.pid for peer in peers.values())])
+        session = setting.start(stack, arguments, LLAMA, longest, WARM_UP_TOKENS)
+        ours, peers = session.ours, session.peers
         names = [name for name in OURS if name in arguments.engines]
         samples, peaks = {}, []
         for tokens in arguments.tokens:
             samples[tokens] = measure(ours, names, peers, tokens, arguments.repeats)
             peaks.append(ours.ask("peak")["bf16_flops"])
         return {
-            "versions": {name: driver.about["version"] for name, driver in {"ours": ours, **peers}.items()},
-            "settings": settings,
-            "model": ours.about["model"],
-            "threads": arguments.threads,
-            "peak_gflops": statistics.median(peaks) / 1e9,
-            "cores_used_by_others": watch.cores_used_by_others(),
+            **session.about(arguments, statistics.median(peaks)),
             "rows": [row for tokens, by_engine in samples.items() for row in make_rows(by_engine, tokens)],
             "ratios": [
                 {"tokens": tokens, **ratio}

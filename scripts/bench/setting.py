@@ -1,10 +1,12 @@
 """Where everything is, and who takes part: the engines that are installed, started as drivers."""
 
+import dataclasses
 import os
 import sys
 from contextlib import ExitStack
 from pathlib import Path
 
+import machine
 from driver import Driver
 from make_peer_models import BF16_GGUF, TORCH_FOLDER
 
@@ -93,3 +95,33 @@ def tune(drivers: dict[str, Driver], tokens: list[int], sizes: list[int]) -> dic
             found[name] = drivers[name].ask("tune", tokens=tokens, sizes=sizes)
             progress(f"    n_batch = n_ubatch = {found[name]['n_ubatch']}")
     return found
+
+
+@dataclasses.dataclass
+class Session:
+    """The engines of one benchmark, loaded, and a watch on who else uses the machine."""
+
+    ours: Driver
+    peers: dict[str, Driver]
+    settings: dict
+    watch: machine.OthersWatch
+
+    def about(self, arguments, peak: float) -> dict:
+        """What every benchmark's result says of how it was measured. `peak`: bf16 operations a second."""
+        return {
+            "versions": {name: d.about["version"] for name, d in {"ours": self.ours, **self.peers}.items()},
+            "settings": self.settings,
+            "model": self.ours.about["model"],
+            "threads": arguments.threads,
+            "peak_gflops": peak / 1e9,
+            "cores_used_by_others": self.watch.cores_used_by_others(),
+        }
+
+
+def start(stack: ExitStack, arguments, peers: list[str], longest: int, tune_tokens: int) -> Session:
+    """Ours and those of `peers` that are asked for and installed, for prompts up to `longest` tokens."""
+    ours = start_ours(stack, longest, arguments.threads, arguments.linear)
+    drivers = start_peers(stack, [name for name in peers if name in arguments.engines], longest, arguments.threads)
+    settings = tune(drivers, ours.ask("prompt", tokens=tune_tokens)["tokens"], arguments.ubatch)
+    watch = machine.OthersWatch([ours.pid, *(driver.pid for driver in drivers.values())])
+    return Session(ours, drivers, settings, watch)

@@ -10,45 +10,19 @@ namespace {
 
 using ::testing::HasSubstr;
 
-ModelConfig Qwen05b() {
+ModelConfig Shape(Architecture architecture, int layers, int hidden, int heads) {
   ModelConfig config;
-  config.architecture = Architecture::kQwen2;
-  config.layers = 24;
-  config.hidden = 896;
-  config.heads = 14;
-  config.kv_heads = 2;
-  config.head_dim = 64;
+  config.architecture = architecture;
+  config.layers = layers;
+  config.hidden = hidden;
+  config.heads = heads;
   return config;
 }
 
-ModelConfig SmolLm2() {
-  ModelConfig config;
-  config.architecture = Architecture::kLlama;
-  config.layers = 30;
-  config.hidden = 576;
-  config.heads = 9;
-  config.kv_heads = 3;
-  config.head_dim = 64;
-  return config;
-}
-
-ModelConfig Llama8b() {
-  ModelConfig config;
-  config.architecture = Architecture::kLlama;
-  config.layers = 32;
-  config.hidden = 4096;
-  config.heads = 32;
-  return config;
-}
-
-ModelConfig Qwen7b() {
-  ModelConfig config;
-  config.architecture = Architecture::kQwen2;
-  config.layers = 28;
-  config.hidden = 3584;
-  config.heads = 28;
-  return config;
-}
+ModelConfig Qwen05b() { return Shape(Architecture::kQwen2, 24, 896, 14); }
+ModelConfig Qwen7b() { return Shape(Architecture::kQwen2, 28, 3584, 28); }
+ModelConfig SmolLm2() { return Shape(Architecture::kLlama, 30, 576, 9); }
+ModelConfig Llama8b() { return Shape(Architecture::kLlama, 32, 4096, 32); }
 
 TEST(BuiltinPlanTest, ThereIsAFastAndASafeOneForTheModelsItWasCalibratedFor) {
   for (const auto& [config, name] : {std::pair(Qwen05b(), "qwen2.5-0.5b"), std::pair(SmolLm2(), "smollm2-135m")}) {
