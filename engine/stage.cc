@@ -71,4 +71,8 @@ double Flops(const PrefillWork& work, const ModelConfig& config) {
   return work.token_layers * linear + work.pair_layers * 4.0 * config.heads * config.head_dim;
 }
 
+double DenseFlops(int64_t tokens, const ModelConfig& config) {
+  return Flops(ChunkWork({.last_layer = config.layers - 1, .final = true}, config, 0, tokens), config);
+}
+
 }  // namespace slimfill::engine

@@ -39,5 +39,7 @@ PrefillWork StagesWork(const std::vector<Stage>& stages, const ModelConfig& conf
 
 // Floating-point operations of a piece of work.
 double Flops(const PrefillWork& work, const ModelConfig& config);
+// Of a dense prefill of so many tokens, from the first.
+double DenseFlops(int64_t tokens, const ModelConfig& config);
 
 }  // namespace slimfill::engine

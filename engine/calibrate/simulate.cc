@@ -44,8 +44,7 @@ Merit Simulator::Run(size_t index, const PrunePlan& plan) {
   const std::vector<engine::Stage> stages = engine::PrunedStages(plan, kept, config_.layers);
   const int64_t tokens = observation.prompt_tokens;
   const double pruned = engine::Flops(engine::StagesWork(stages, config_, tokens, tokens, 0), config_);
-  const double dense =
-      engine::Flops(engine::StagesWork(engine::DenseStages(-1, config_.layers), config_, tokens, tokens, 0), config_);
+  const double dense = engine::DenseFlops(tokens, config_);
   const double evidence = static_cast<double>(observation.evidence.size());
   return {evidence == 0 ? 1 : static_cast<double>(found.size()) / evidence, pruned / dense};
 }

@@ -26,10 +26,6 @@ double ColdFlops(const engine::PrefillReport& report, const engine::ModelConfig&
   return engine::Flops(work, config);
 }
 
-double DenseFlops(int64_t tokens, const engine::ModelConfig& config) {
-  return engine::Flops(engine::ChunkWork({.last_layer = config.layers - 1, .final = true}, config, 0, tokens), config);
-}
-
 std::vector<double> Recall(const std::vector<engine::PruneTraceStage>& trace, const std::vector<int32_t>& evidence) {
   std::vector<double> recall;
   if (evidence.empty()) return recall;
@@ -129,7 +125,7 @@ absl::StatusOr<RunResult> Run(engine::StudyEngine& engine, const EvalCase& test_
   const engine::ModelConfig& config = engine.info().model;
   result.prompt_tokens = report.prompt_tokens;
   result.cached_tokens = report.cached_tokens;
-  result.flops_ratio = DenseFlops(report.prompt_tokens, config) / ColdFlops(report, config);
+  result.flops_ratio = engine::DenseFlops(report.prompt_tokens, config) / ColdFlops(report, config);
   for (const engine::StageReport& stage : report.stages) result.kept.push_back(stage.tokens_kept);
   result.recall = Recall(report.trace, prompt.evidence_blocks);
   result.fallbacks = report.fallbacks;
