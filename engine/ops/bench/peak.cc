@@ -23,29 +23,29 @@ double ThreadSeconds() {
   return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
 }
 
-// Sixteen independent accumulators: more than latency times throughput of any machine so far.
-#define SLIMFILL_DOT_PRODUCTS(instruction)                                                                            \
-  asm volatile("1:\n" instruction " %%zmm30, %%zmm31, %%zmm0\n" instruction " %%zmm30, %%zmm31, %%zmm1\n" instruction \
-               " %%zmm30, %%zmm31, %%zmm2\n" instruction " %%zmm30, %%zmm31, %%zmm3\n" instruction                    \
-               " %%zmm30, %%zmm31, %%zmm4\n" instruction " %%zmm30, %%zmm31, %%zmm5\n" instruction                    \
-               " %%zmm30, %%zmm31, %%zmm6\n" instruction " %%zmm30, %%zmm31, %%zmm7\n" instruction                    \
-               " %%zmm30, %%zmm31, %%zmm8\n" instruction " %%zmm30, %%zmm31, %%zmm9\n" instruction                    \
-               " %%zmm30, %%zmm31, %%zmm10\n" instruction " %%zmm30, %%zmm31, %%zmm11\n" instruction                  \
-               " %%zmm30, %%zmm31, %%zmm12\n" instruction " %%zmm30, %%zmm31, %%zmm13\n" instruction                  \
-               " %%zmm30, %%zmm31, %%zmm14\n" instruction                                                             \
-               " %%zmm30, %%zmm31, %%zmm15\n"                                                                         \
-               "dec %0\n"                                                                                             \
-               "jnz 1b\n"                                                                                             \
-               : "+r"(rounds)::"cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",  \
-                 "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15")
+// A loop of instructions without dependences from round to round: twelve accumulators are more than latency times
+// throughput of any machine so far.
+#define SLIMFILL_ONE(instruction, width, target) \
+  instruction " %%" width "mm14, %%" width "mm15, %%" width "mm" #target "\n"
+#define SLIMFILL_LOOP(instruction, width) \
+  asm volatile("1:\n" SLIMFILL_ONE(instruction, width, 0) SLIMFILL_ONE(instruction, width, 1)                          \
+                   SLIMFILL_ONE(instruction, width, 2) SLIMFILL_ONE(instruction, width, 3)                             \
+                       SLIMFILL_ONE(instruction, width, 4) SLIMFILL_ONE(instruction, width, 5)                         \
+                           SLIMFILL_ONE(instruction, width, 6) SLIMFILL_ONE(instruction, width, 7)                     \
+                               SLIMFILL_ONE(instruction, width, 8) SLIMFILL_ONE(instruction, width, 9)                 \
+                                   SLIMFILL_ONE(instruction, width, 10) SLIMFILL_ONE(instruction, width, 11)           \
+               "dec %0\n"                                                                                              \
+               "jnz 1b\n"                                                                                              \
+               : "+r"(rounds)::"cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",   \
+                 "xmm10", "xmm11")
+constexpr int kLoopInstructions = 12;
 
-__attribute__((target("avx512f,avx512bf16"))) void Bf16DotProducts(int64_t rounds) {
-  SLIMFILL_DOT_PRODUCTS("vdpbf16ps");
-}
-__attribute__((target("avx512f,avx512vnni"))) void Int8DotProducts(int64_t rounds) {
-  SLIMFILL_DOT_PRODUCTS("vpdpbusd");
-}
-#undef SLIMFILL_DOT_PRODUCTS
+__attribute__((target("avx512f,avx512bf16"))) void Bf16DotProducts(int64_t rounds) { SLIMFILL_LOOP("vdpbf16ps", "z"); }
+__attribute__((target("avx512f,avx512vnni"))) void Int8DotProducts(int64_t rounds) { SLIMFILL_LOOP("vpdpbusd", "z"); }
+__attribute__((target("avx2,fma"))) void F32MultiplyAdds(int64_t rounds) { SLIMFILL_LOOP("vfmadd231ps", "y"); }
+__attribute__((target("avx2"))) void Int16DotProducts(int64_t rounds) { SLIMFILL_LOOP("vpmaddwd", "y"); }
+#undef SLIMFILL_LOOP
+#undef SLIMFILL_ONE
 
 // The sum over threads of what each measures by `rate(thread)`; all begin together.
 double SumOverThreads(int threads, const std::function<double(int thread)>& rate) {
@@ -62,8 +62,8 @@ double SumOverThreads(int threads, const std::function<double(int thread)>& rate
   return std::accumulate(rates.begin(), rates.end(), 0.0);
 }
 
-// Operations per second of a loop of 16 instructions of so many operations each.
-double MeasureDotProducts(int threads, void (*loop)(int64_t rounds), int operations) {
+// Operations per second of a loop of instructions of so many operations each.
+double MeasureLoop(int threads, void (*loop)(int64_t rounds), int operations) {
   return SumOverThreads(threads, [&](int) {
     constexpr int64_t kRounds = 2'000'000;
     double best = 1e9;
@@ -72,7 +72,7 @@ double MeasureDotProducts(int threads, void (*loop)(int64_t rounds), int operati
       loop(kRounds);
       best = std::min(best, ThreadSeconds() - start);
     }
-    return kRounds * 16.0 * operations / best;
+    return static_cast<double>(kRounds) * kLoopInstructions * operations / best;
   });
 }
 
@@ -91,14 +91,20 @@ double ReadSeconds(const uint64_t* words, size_t count) {
 
 double MeasureBf16Peak(int threads) {
   __builtin_cpu_init();
-  if (!__builtin_cpu_supports("avx512bf16")) return 0;
-  return MeasureDotProducts(threads, Bf16DotProducts, 64);  // 16 lanes x 2 products x 2 operations
+  if (__builtin_cpu_supports("avx512bf16")) {
+    return MeasureLoop(threads, Bf16DotProducts, 64);  // 16 lanes x 2 products x 2 operations
+  }
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return 0;
+  return MeasureLoop(threads, F32MultiplyAdds, 16);  // 8 lanes x 2 operations
 }
 
 double MeasureInt8Peak(int threads) {
   __builtin_cpu_init();
-  if (!__builtin_cpu_supports("avx512vnni")) return 0;
-  return MeasureDotProducts(threads, Int8DotProducts, 128);  // 16 lanes x 4 products x 2 operations
+  if (__builtin_cpu_supports("avx512vnni")) {
+    return MeasureLoop(threads, Int8DotProducts, 128);  // 16 lanes x 4 products x 2 operations
+  }
+  if (!__builtin_cpu_supports("avx2")) return 0;
+  return MeasureLoop(threads, Int16DotProducts, 32);  // 8 lanes x 2 products x 2 operations
 }
 
 double MeasureReadBandwidth(int threads) {
