@@ -11,6 +11,7 @@ ALLOWED = {
     "kvstore/api": ["base"],
     "kvstore/core": ["base", "kvstore/api"],
     "kvstore/client": ["base", "kvstore/api", "slimfill/v1/kvstore"],
+    "kvstore/bench": ["base", "kvstore"],
     "kvstore/service": ["base", "kvstore/api", "kvstore/core", "slimfill/v1/kvstore", "grpc/health"],
     "engine/tensor": ["base"],
     "engine/model": ["base", "engine/ops", "engine/tensor"],

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "kvstore/api/checksum.h"
+#include "kvstore/api/stream_copy.h"
 
 namespace slimfill::kvstore {
 namespace {
@@ -69,13 +70,13 @@ absl::Status FetchAssembler::AcceptChunk(const v1::Chunk& chunk) {
 
 void FetchAssembler::Keep(const FetchItem& item, absl::Span<const std::byte> data) {
   if (data.size() == item.destination.size()) {
-    std::memcpy(item.destination.data(), data.data(), data.size());
+    StreamCopy(data, item.destination);
     return;
   }
   if (received_ == 0) staging_.resize(item.destination.size());
   std::memcpy(staging_.data() + received_, data.data(), data.size());
   if (received_ + data.size() == item.destination.size()) {
-    std::memcpy(item.destination.data(), staging_.data(), item.destination.size());
+    StreamCopy(staging_, item.destination);
   }
 }
 

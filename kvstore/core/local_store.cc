@@ -8,6 +8,7 @@
 #include "base/metric_names.h"
 #include "base/status.h"
 #include "kvstore/api/block_key.h"
+#include "kvstore/api/stream_copy.h"
 
 namespace slimfill::kvstore {
 namespace {
@@ -234,7 +235,7 @@ absl::StatusOr<ValueRange> LocalKvStore::Read(const BlockKey& key, uint64_t offs
 
 absl::Status LocalKvStore::FetchItemNow(const FetchItem& item, LeaseId lease) {
   SLIMFILL_ASSIGN_OR_RETURN(const ValueRange range, Read(item.key, item.offset, item.destination.size(), lease));
-  std::memcpy(item.destination.data(), range.bytes.data(), range.bytes.size());
+  StreamCopy(range.bytes, item.destination);
   return absl::OkStatus();
 }
 

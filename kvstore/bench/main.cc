@@ -1,0 +1,260 @@
+// bench_kv: how fast blocks come out of the KV store, each way beside what the machine can do at most on it, in turn.
+//
+// A round fetches the same 32 MiB by every way: from the store in this process (limit: memcpy), and from one in another
+// process over gRPC on loopback TCP (limit: a raw socket between the same two processes). Prints JSON, one object.
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "CLI/CLI.hpp"
+#include "absl/strings/str_cat.h"
+#include "base/clock.h"
+#include "base/metrics.h"
+#include "base/status.h"
+#include "kvstore/bench/raw_socket.h"
+#include "kvstore/client/grpc_kv_store.h"
+#include "kvstore/core/local_store.h"
+#include "kvstore/service/kv_server.h"
+#include "nlohmann/json.hpp"
+
+namespace slimfill::kvstore {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr size_t kCallBytes = size_t{32} << 20;
+constexpr absl::Duration kCallTime = absl::Seconds(30);
+
+double Seconds(clockid_t clock) {
+  timespec t;
+  clock_gettime(clock, &t);
+  return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
+}
+
+void Check(const absl::Status& status) {
+  if (status.ok()) return;
+  std::fprintf(stderr, "bench_kv: %s\n", std::string(status.message()).c_str());
+  std::exit(1);
+}
+template <typename T>
+T Check(absl::StatusOr<T> value) {
+  Check(value.status());
+  return *std::move(value);
+}
+int CheckCall(int result, const char* what) {
+  if (result < 0) Check(absl::ErrnoToStatus(errno, what));
+  return result;
+}
+
+BlockKey KeyOf(size_t block_bytes, size_t index) {
+  BlockKey key;
+  const uint64_t name[2] = {block_bytes, index + 1};
+  std::memcpy(key.bytes.data(), name, sizeof(name));
+  return key;
+}
+
+// kCallBytes in blocks of one size, put and fetched in one call each.
+class Blocks {
+ public:
+  explicit Blocks(size_t block_bytes) : bytes_(kCallBytes), fetched_(kCallBytes) {
+    for (size_t i = 0; i < bytes_.size(); ++i) bytes_[i] = static_cast<std::byte>(i * 131 + (i >> 12));
+    for (size_t i = 0; i < kCallBytes / block_bytes; ++i) {
+      const BlockKey key = KeyOf(block_bytes, i);
+      puts_.push_back({key, {}, {absl::MakeConstSpan(bytes_).subspan(i * block_bytes, block_bytes)}});
+      fetches_.push_back({key, 0, absl::MakeSpan(fetched_).subspan(i * block_bytes, block_bytes)});
+    }
+  }
+
+  void Put(KvStore& store) const {
+    for (const absl::Status& status : Check(store.Put(puts_, 0, absl::Now() + kCallTime))) Check(status);
+  }
+  void Fetch(KvStore& store) const {
+    for (const absl::Status& status : Check(store.Fetch(fetches_, 0, absl::Now() + kCallTime))) Check(status);
+  }
+  void Copy() { std::memcpy(fetched_.data(), bytes_.data(), kCallBytes); }
+  void FetchRawFrom(int socket) {
+    if (!FetchRaw(socket, absl::MakeSpan(fetched_))) Check(absl::UnavailableError("the raw socket's peer is gone"));
+  }
+  void CheckFetched() {
+    if (bytes_ != fetched_) Check(absl::DataLossError("wrong bytes were fetched"));
+    std::fill(fetched_.begin(), fetched_.end(), std::byte{0});
+  }
+  const std::vector<std::byte>& bytes() const { return bytes_; }
+
+ private:
+  std::vector<std::byte> bytes_, fetched_;
+  std::vector<PutItem> puts_;
+  std::vector<FetchItem> fetches_;
+};
+
+std::unique_ptr<LocalKvStore> MakeStore(const Clock& clock) {
+  LocalStoreOptions options;
+  options.memory_bytes = 8 * kCallBytes;
+  return Check(LocalKvStore::Create(options, clock, nullptr));
+}
+
+// --- The other process
+
+struct Ports {
+  uint16_t grpc = 0, raw = 0;
+};
+
+uint16_t ListenRaw(int* listener) {
+  *listener = CheckCall(socket(AF_INET, SOCK_STREAM, 0), "socket");
+  sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+  socklen_t size = sizeof(address);
+  CheckCall(bind(*listener, reinterpret_cast<sockaddr*>(&address), size), "bind");
+  CheckCall(listen(*listener, 1), "listen");
+  CheckCall(getsockname(*listener, reinterpret_cast<sockaddr*>(&address), &size), "getsockname");
+  return ntohs(address.sin_port);
+}
+
+int ConnectRaw(uint16_t port) {
+  const int connected = CheckCall(socket(AF_INET, SOCK_STREAM, 0), "socket");
+  const sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+  CheckCall(connect(connected, reinterpret_cast<const sockaddr*>(&address), sizeof(address)), "connect");
+  const int on = 1;
+  setsockopt(connected, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+  return connected;
+}
+
+// Serves until killed.
+[[noreturn]] void RunServer(int report) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  const SystemClock clock;
+  Metrics metrics;
+  const std::unique_ptr<LocalKvStore> store = MakeStore(clock);
+  const auto server =
+      Check(KvServer::Start({.host = "127.0.0.1", .port = 0, .loopback = true}, *store, clock, metrics));
+  int listener = -1;
+  const Ports ports = {server->address().port, ListenRaw(&listener)};
+  if (write(report, &ports, sizeof(ports)) != sizeof(ports)) std::exit(1);
+  const int peer = CheckCall(accept(listener, nullptr, nullptr), "accept");
+  const std::vector<std::byte> bytes = Blocks(kCallBytes).bytes();
+  ServeRaw(peer, bytes);
+  while (true) pause();
+}
+
+// REQUIRES: this process has one thread.
+std::pair<pid_t, Ports> StartServer() {
+  int channel[2];
+  CheckCall(pipe(channel), "pipe");
+  const pid_t child = CheckCall(fork(), "fork");
+  if (child == 0) RunServer(channel[1]);
+  Ports ports;
+  if (read(channel[0], &ports, sizeof(ports)) != sizeof(ports)) {
+    Check(absl::UnavailableError("the store's process did not start"));
+  }
+  return {child, ports};
+}
+
+// CPU seconds that another process has used so far.
+double CpuSecondsOf(pid_t process) {
+  clockid_t clock;
+  return clock_getcpuclockid(process, &clock) == 0 ? Seconds(clock) : 0;
+}
+
+// --- Measuring
+
+struct Way {
+  std::string path, limit;        // the way and the one that bounds it; a limit has none
+  std::function<void()> run;      // moves kCallBytes
+  std::function<void()> check;    // after the warm-up
+  std::vector<double> wall, cpu;  // seconds a call; cpu: of the other process
+};
+
+double Quantile(std::vector<double> values, double q) {
+  std::sort(values.begin(), values.end());
+  return values[std::min(values.size() - 1, static_cast<size_t>(q * static_cast<double>(values.size())))];
+}
+
+Json Row(const Way& way, const std::vector<Way>& ways) {
+  const auto gbps = [](const Way& measured) { return kCallBytes / Quantile(measured.wall, 0.5) / 1e9; };
+  Json row = {{"path", way.path},
+              {"gbps", gbps(way)},
+              {"p50_us", Quantile(way.wall, 0.5) * 1e6},
+              {"p99_us", Quantile(way.wall, 0.99) * 1e6},
+              {"server_cpu_s_per_gb", Quantile(way.cpu, 0.5) / (kCallBytes / 1e9)}};
+  for (const Way& limit : ways) {
+    if (limit.path != way.limit) continue;
+    std::vector<double> ratios;  // of a round's pair
+    for (size_t i = 0; i < way.wall.size(); ++i) ratios.push_back(limit.wall[i] / way.wall[i]);
+    row["limit"] = limit.path;
+    row["limit_gbps"] = gbps(limit);
+    row["of_limit"] = Quantile(ratios, 0.5);
+  }
+  return row;
+}
+
+Json Run(int rounds, const std::vector<std::string>& wanted) {
+  const auto [child, ports] = StartServer();
+  const SystemClock clock;
+  const std::unique_ptr<LocalKvStore> local = MakeStore(clock);
+  const auto remote = Check(GrpcKvStore::Create(absl::StrCat("127.0.0.1:", ports.grpc), {}, clock, nullptr));
+  const int raw = ConnectRaw(ports.raw);
+  Blocks large(size_t{256} << 10), small(size_t{32} << 10);
+  const auto check_large = [&] { large.CheckFetched(); };
+  const auto check_small = [&] { small.CheckFetched(); };
+  large.Put(*local);
+  large.Put(*remote);
+  small.Put(*remote);
+
+  std::vector<Way> ways;
+  ways.push_back({"memcpy", "", [&] { large.Copy(); }, check_large, {}, {}});
+  ways.push_back({"embedded-copy-256k", "memcpy", [&] { large.Fetch(*local); }, check_large, {}, {}});
+  ways.push_back({"raw-tcp", "", [&] { large.FetchRawFrom(raw); }, check_large, {}, {}});
+  ways.push_back({"grpc-tcp-256k", "raw-tcp", [&] { large.Fetch(*remote); }, check_large, {}, {}});
+  ways.push_back({"grpc-tcp-32k-batched", "raw-tcp", [&] { small.Fetch(*remote); }, check_small, {}, {}});
+  if (!wanted.empty()) {
+    std::erase_if(ways,
+                  [&](const Way& way) { return std::find(wanted.begin(), wanted.end(), way.path) == wanted.end(); });
+  }
+  for (Way& way : ways) {
+    for (int i = 0; i < 2; ++i) way.run();
+    way.check();
+  }
+  for (int round = 0; round < rounds; ++round) {
+    for (Way& way : ways) {
+      const double start = Seconds(CLOCK_MONOTONIC), cpu = CpuSecondsOf(child);
+      way.run();
+      way.wall.push_back(Seconds(CLOCK_MONOTONIC) - start);
+      way.cpu.push_back(CpuSecondsOf(child) - cpu);
+    }
+  }
+  close(raw);
+  kill(child, SIGKILL);
+  waitpid(child, nullptr, 0);
+  Json rows = Json::array();
+  for (const Way& way : ways) rows.push_back(Row(way, ways));
+  return {{"call_bytes", kCallBytes}, {"rounds", rounds}, {"rows", rows}};
+}
+
+}  // namespace
+}  // namespace slimfill::kvstore
+
+int main(int argc, char** argv) {
+  int rounds = 101;
+  std::vector<std::string> ways;
+  CLI::App app{"Speed of the KV store's ways, beside the machine's limits on each"};
+  app.add_option("--rounds", rounds, "of all ways in turn")->check(CLI::Range(1, 100000))->capture_default_str();
+  app.add_option("--ways", ways, "only these; all by default")->delimiter(',');
+  CLI11_PARSE(app, argc, argv);
+  std::printf("%s\n", slimfill::kvstore::Run(rounds, ways).dump(1).c_str());
+  return 0;
+}
