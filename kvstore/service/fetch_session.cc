@@ -33,15 +33,15 @@ absl::StatusOr<FetchSession> FetchSession::Create(LocalKvStore& store, const v1:
   return FetchSession(store, request.lease(), message_bytes, std::move(ranges));
 }
 
-bool FetchSession::Next(v1::FetchResponse* response) {
-  response->Clear();
+bool FetchSession::Next(FetchMessage* message) {
+  *message = {};
   uint64_t room = message_bytes_;
   while (next_ < ranges_.size() && room > 0) {
     if (current_.value == nullptr) {
       const Range& range = ranges_[next_];
       absl::StatusOr<ValueRange> found = store_->Read(range.key, range.offset, range.length, lease_);
       if (!found.ok()) {
-        *response->add_failures() = MakeItemStatus(static_cast<uint32_t>(next_), found.status());
+        *message->failures.add_failures() = MakeItemStatus(static_cast<uint32_t>(next_), found.status());
         ++next_;
         room -= std::min(room, kFailureBytes);
         continue;
@@ -51,19 +51,19 @@ bool FetchSession::Next(v1::FetchResponse* response) {
       // A range that does not fit any more starts the next message, unless it is longer than any message.
       if (room < message_bytes_ && range.length > room && range.length <= message_bytes_) break;
     }
-    room -= AddChunk(room, response);
+    room -= AddPiece(room, message);
   }
-  return response->failures_size() + response->chunks_size() > 0;
+  return !message->empty();
 }
 
-uint64_t FetchSession::AddChunk(uint64_t room, v1::FetchResponse* response) {
+uint64_t FetchSession::AddPiece(uint64_t room, FetchMessage* message) {
   const Range& range = ranges_[next_];
+  const uint64_t offset = range.offset + sent_;
   const absl::Span<const std::byte> bytes = current_.bytes.subspan(sent_, room);
-  v1::Chunk* chunk = response->add_chunks();
-  chunk->set_ordinal(static_cast<uint32_t>(next_));
-  chunk->set_offset(range.offset + sent_);
-  chunk->set_checksum(Checksum(range.key, range.offset + sent_, bytes));
-  chunk->set_data(bytes.data(), bytes.size());
+  message->pieces.push_back({.ordinal = static_cast<uint32_t>(next_),
+                             .offset = offset,
+                             .checksum = Checksum(range.key, offset, bytes),
+                             .range = {current_.value, bytes}});
   sent_ += bytes.size();
   sent_bytes_ += bytes.size();
   if (sent_ == current_.bytes.size()) {

@@ -1,5 +1,5 @@
-// One Fetch call: the sequence of its response messages. Looks a block up when its turn comes and holds one at a time,
-// so that a slow client keeps little memory from eviction.
+// One Fetch call: the sequence of its response messages. Looks a block up when its turn comes and holds it until its
+// message is sent, so that a slow client keeps little memory from being used again.
 #pragma once
 
 #include <cstdint>
@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "kvstore/core/local_store.h"
+#include "kvstore/service/fetch_message.h"
 #include "slimfill/v1/kvstore.pb.h"
 
 namespace slimfill::kvstore {
@@ -23,7 +24,7 @@ class FetchSession {
   static absl::StatusOr<FetchSession> Create(LocalKvStore& store, const v1::FetchRequest& request);
 
   // Fills the next message; false when all has been said.
-  bool Next(v1::FetchResponse* response);
+  bool Next(FetchMessage* message);
 
   uint64_t sent_bytes() const { return sent_bytes_; }
 
@@ -38,7 +39,7 @@ class FetchSession {
       : store_(&store), lease_(lease), message_bytes_(message_bytes), ranges_(std::move(ranges)) {}
 
   // The next piece of the current range, at most `room` bytes; returns how many.
-  uint64_t AddChunk(uint64_t room, v1::FetchResponse* response);
+  uint64_t AddPiece(uint64_t room, FetchMessage* message);
 
   LocalKvStore* store_;
   LeaseId lease_;

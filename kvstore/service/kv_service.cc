@@ -90,16 +90,12 @@ class KvService::PutReactor final : public grpc::ServerReadReactor<v1::PutReques
   const absl::Time start_;
 };
 
-class KvService::FetchReactor final : public grpc::ServerWriteReactor<v1::FetchResponse> {
+class KvService::FetchReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
  public:
-  FetchReactor(KvService& service, grpc::CallbackServerContext& context, const v1::FetchRequest& request)
+  FetchReactor(KvService& service, grpc::CallbackServerContext& context, const grpc::ByteBuffer& request)
       : service_(service), start_(service.clock_.Now()) {
     absl::Status status = service.Admit(context, "Fetch", &inside_);
-    if (status.ok()) {
-      absl::StatusOr<FetchSession> session = FetchSession::Create(service.store_, request);
-      status = session.status();
-      if (session.ok()) session_.emplace(*std::move(session));
-    }
+    if (status.ok()) status = Open(request);
     if (status.ok()) {
       WriteNext();
     } else {
@@ -120,8 +116,18 @@ class KvService::FetchReactor final : public grpc::ServerWriteReactor<v1::FetchR
   }
 
  private:
+  absl::Status Open(grpc::ByteBuffer request) {
+    v1::FetchRequest parsed;
+    if (!grpc::SerializationTraits<v1::FetchRequest>::Deserialize(&request, &parsed).ok()) {
+      return absl::InvalidArgumentError("the request is not a FetchRequest: send one that is encoded as protobuf");
+    }
+    SLIMFILL_ASSIGN_OR_RETURN(session_, FetchSession::Create(service_.store_, parsed));
+    return absl::OkStatus();
+  }
   void WriteNext() {
-    if (session_->Next(&response_)) {
+    FetchMessage message;
+    if (session_->Next(&message)) {
+      response_ = Encode(message);
       StartWrite(&response_);
     } else {
       End(absl::OkStatus());
@@ -134,7 +140,7 @@ class KvService::FetchReactor final : public grpc::ServerWriteReactor<v1::FetchR
 
   KvService& service_;
   std::optional<FetchSession> session_;
-  v1::FetchResponse response_;
+  grpc::ByteBuffer response_;
   bool inside_ = false;
   const absl::Time start_;
 };
@@ -171,8 +177,8 @@ grpc::ServerReadReactor<v1::PutRequest>* KvService::Put(grpc::CallbackServerCont
   return new PutReactor(*this, *context, response);
 }
 
-grpc::ServerWriteReactor<v1::FetchResponse>* KvService::Fetch(grpc::CallbackServerContext* context,
-                                                              const v1::FetchRequest* request) {
+grpc::ServerWriteReactor<grpc::ByteBuffer>* KvService::Fetch(grpc::CallbackServerContext* context,
+                                                             const grpc::ByteBuffer* request) {
   return new FetchReactor(*this, *context, *request);
 }
 

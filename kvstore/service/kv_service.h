@@ -12,7 +12,15 @@
 
 namespace slimfill::kvstore {
 
-class KvService final : public v1::KvStoreService::CallbackService {
+// Callback methods of all but Fetch, whose responses are made by hand (fetch_message.h).
+template <typename Base>
+using KvCallbackMethods = v1::KvStoreService::WithCallbackMethod_MatchPrefix<
+    v1::KvStoreService::WithCallbackMethod_OpenPrivate<v1::KvStoreService::WithCallbackMethod_Put<
+        v1::KvStoreService::WithCallbackMethod_Renew<v1::KvStoreService::WithCallbackMethod_Release<
+            v1::KvStoreService::WithCallbackMethod_Delete<v1::KvStoreService::WithCallbackMethod_Stats<Base>>>>>>>;
+
+class KvService final
+    : public KvCallbackMethods<v1::KvStoreService::WithRawCallbackMethod_Fetch<v1::KvStoreService::Service>> {
  public:
   // `store`, `clock` and `metrics` outlive the service.
   KvService(LocalKvStore& store, const Clock& clock, Metrics& metrics);
@@ -23,8 +31,8 @@ class KvService final : public v1::KvStoreService::CallbackService {
                                         v1::OpenPrivateResponse* response) override;
   grpc::ServerReadReactor<v1::PutRequest>* Put(grpc::CallbackServerContext* context,
                                                v1::PutResponse* response) override;
-  grpc::ServerWriteReactor<v1::FetchResponse>* Fetch(grpc::CallbackServerContext* context,
-                                                     const v1::FetchRequest* request) override;
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* Fetch(grpc::CallbackServerContext* context,
+                                                    const grpc::ByteBuffer* request) override;
   grpc::ServerUnaryReactor* Renew(grpc::CallbackServerContext* context, const v1::RenewRequest* request,
                                   v1::RenewResponse* response) override;
   grpc::ServerUnaryReactor* Release(grpc::CallbackServerContext* context, const v1::ReleaseRequest* request,

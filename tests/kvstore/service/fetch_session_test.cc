@@ -8,6 +8,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "kvstore/api/checksum.h"
+#include "slimfill/v1/kvstore.grpc.pb.h"
 #include "tests/kvstore/blocks.h"
 
 namespace slimfill::kvstore {
@@ -15,6 +16,15 @@ namespace {
 
 using Code = absl::StatusCode;
 using ::testing::HasSubstr;
+
+// The session's next message as a client reads it; false at the end.
+bool NextMessage(FetchSession& session, v1::FetchResponse* response) {
+  FetchMessage message;
+  if (!session.Next(&message)) return false;
+  grpc::ByteBuffer encoded = Encode(message);
+  EXPECT_TRUE(grpc::SerializationTraits<v1::FetchResponse>::Deserialize(&encoded, response).ok());
+  return true;
+}
 
 constexpr uint32_t kMessage = FetchSession::kMinMessageBytes;
 
@@ -45,7 +55,7 @@ class FetchSessionTest : public ::testing::Test {
     EXPECT_TRUE(session.ok()) << session.status();
     std::vector<v1::FetchResponse> messages;
     v1::FetchResponse message;
-    while (session->Next(&message)) messages.push_back(message);
+    while (NextMessage(*session, &message)) messages.push_back(message);
     return messages;
   }
 
@@ -113,14 +123,14 @@ TEST_F(FetchSessionTest, BlockEvictedUnderWayIsStillReadToItsEnd) {
   AddRange(1, 0, 3 * kMessage, &request_);
   FetchSession session = FetchSession::Create(*store_, request_).value();
   v1::FetchResponse message;
-  ASSERT_TRUE(session.Next(&message));
+  ASSERT_TRUE(NextMessage(session, &message));
   ASSERT_TRUE(store_->Delete({Key(1)}).front().ok());
-  ASSERT_TRUE(session.Next(&message));
-  ASSERT_TRUE(session.Next(&message));
+  ASSERT_TRUE(NextMessage(session, &message));
+  ASSERT_TRUE(NextMessage(session, &message));
   const std::vector<std::byte> value = Bytes(1, 3 * kMessage);
   EXPECT_EQ(message.chunks(0).data(),
             std::string(reinterpret_cast<const char*>(value.data()) + 2 * kMessage, kMessage));
-  EXPECT_FALSE(session.Next(&message));
+  EXPECT_FALSE(NextMessage(session, &message));
   EXPECT_EQ(session.sent_bytes(), 3 * kMessage);
   EXPECT_EQ(store_->Stats(absl::InfiniteFuture())->bytes_used, 0u) << "nothing is held any more";
 }
