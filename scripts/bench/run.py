@@ -8,13 +8,14 @@ from pathlib import Path
 
 import attention
 import decode
+import kv
 import machine
 import prefill
 import prefix
 import setting
 from driver import DriverError
 
-BENCHMARKS = {"prefill": prefill, "attention": attention, "decode": decode, "prefix": prefix}
+BENCHMARKS = {"prefill": prefill, "attention": attention, "decode": decode, "prefix": prefix, "kv": kv}
 ENGINES = list(dict.fromkeys([*prefill.OURS, *decode.OURS, *prefix.OURS, *prefill.PEERS]))
 SHARED_CORES = 0.05  # used by others; above it the table says so
 
@@ -50,8 +51,8 @@ def positive(text: str) -> int:
 def parse(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench.sh", description=__doc__.splitlines()[0])
     parser.add_argument("benchmark", choices=BENCHMARKS)
-    parser.add_argument("--tokens", type=lengths, help="prompt lengths, comma-separated (default 2048,8192)")
-    parser.add_argument("--repeats", type=positive, default=3, help="rounds (default 3)")
+    parser.add_argument("--tokens", type=lengths, help="prompt lengths, comma-separated (default 2048,8192); not of kv")
+    parser.add_argument("--repeats", type=positive, default=3, help="rounds (default 3); of kv, of ten calls each way")
     parser.add_argument(
         "--engines",
         type=engines,
@@ -80,9 +81,12 @@ def parse(words: list[str]) -> argparse.Namespace:
 def footnote(result: dict) -> str:
     """What the figures depend on, as text below the tables."""
     lines = [
-        f"{result['machine']['cpu']}; {result['machine']['cores']} cores, {result['threads']} threads; "
-        f"bf16 peak {result['peak_gflops']:.0f} GFLOP/s, measured in this run on as many threads at once"
+        f"{result['machine']['cpu']}; {result['machine']['cores']} cores, {result['threads']} threads"
     ]
+    if "peak_gflops" in result:
+        lines[0] += (
+            f"; bf16 peak {result['peak_gflops']:.0f} GFLOP/s, measured in this run on as many threads at once"
+        )
     if "read_gb_per_s" in result:
         lines[0] += f"; reads {result['read_gb_per_s']:.0f} GB/s"
     lines += [f"{name}: {version}" for name, version in result["versions"].items()]
