@@ -1,6 +1,7 @@
-// bench_kv: how fast blocks come out of the KV store, each way beside what the machine can do at most on it, in turn.
+// bench_kv: how fast blocks come out of the KV store and into it, each way beside what the machine can do at most on
+// it, in turn.
 //
-// A round fetches the same 32 MiB by every way: from the store in this process (limit: memcpy), and from one in another
+// A round moves 32 MiB by every way: out of and into the store in this process (limit: memcpy), and one in another
 // process over gRPC on loopback TCP (limit: a raw socket between the same two processes). Prints JSON, one object.
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -81,6 +82,12 @@ class Blocks {
     }
   }
 
+  // Under keys that nobody has used: older ones make room.
+  void PutFresh(KvStore& store) {
+    ++generation_;
+    for (PutItem& item : puts_) std::memcpy(item.key.bytes.data() + 16, &generation_, sizeof(generation_));
+    Put(store);
+  }
   void Put(KvStore& store) const {
     for (const absl::Status& status : Check(store.Put(puts_, 0, absl::Now() + kCallTime))) Check(status);
   }
@@ -101,6 +108,7 @@ class Blocks {
   std::vector<std::byte> bytes_, fetched_;
   std::vector<PutItem> puts_;
   std::vector<FetchItem> fetches_;
+  uint64_t generation_ = 0;
 };
 
 std::unique_ptr<LocalKvStore> MakeStore(const Clock& clock) {
@@ -208,7 +216,7 @@ Json Run(int rounds, const std::vector<std::string>& wanted) {
   const std::unique_ptr<LocalKvStore> local = MakeStore(clock);
   const auto remote = Check(GrpcKvStore::Create(absl::StrCat("127.0.0.1:", ports.grpc), {}, clock, nullptr));
   const int raw = ConnectRaw(ports.raw);
-  Blocks large(size_t{256} << 10), small(size_t{32} << 10);
+  Blocks large(size_t{256} << 10), small(size_t{32} << 10), fresh(size_t{256} << 10);
   const auto check_large = [&] { large.CheckFetched(); };
   const auto check_small = [&] { small.CheckFetched(); };
   large.Put(*local);
@@ -218,9 +226,11 @@ Json Run(int rounds, const std::vector<std::string>& wanted) {
   std::vector<Way> ways;
   ways.push_back({"memcpy", "", [&] { large.Copy(); }, check_large, {}, {}});
   ways.push_back({"embedded-copy-256k", "memcpy", [&] { large.Fetch(*local); }, check_large, {}, {}});
+  ways.push_back({"embedded-put-256k", "memcpy", [&] { fresh.PutFresh(*local); }, [] {}, {}, {}});
   ways.push_back({"raw-tcp", "", [&] { large.FetchRawFrom(raw); }, check_large, {}, {}});
   ways.push_back({"grpc-tcp-256k", "raw-tcp", [&] { large.Fetch(*remote); }, check_large, {}, {}});
   ways.push_back({"grpc-tcp-32k-batched", "raw-tcp", [&] { small.Fetch(*remote); }, check_small, {}, {}});
+  ways.push_back({"grpc-tcp-put-256k", "raw-tcp", [&] { fresh.PutFresh(*remote); }, [] {}, {}, {}});
   if (!wanted.empty()) {
     std::erase_if(ways,
                   [&](const Way& way) { return std::find(wanted.begin(), wanted.end(), way.path) == wanted.end(); });

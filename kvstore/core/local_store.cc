@@ -1,7 +1,6 @@
 #include "kvstore/core/local_store.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -24,7 +23,7 @@ absl::Status PendingValue::Append(absl::Span<const std::byte> bytes) {
     return absl::InvalidArgumentError(absl::StrCat("the value grows past the ", size(), " bytes announced for it: ",
                                                    written_, " are written, ", bytes.size(), " more came"));
   }
-  std::memcpy(buffer_.bytes().data() + written_, bytes.data(), bytes.size());
+  StreamCopy(bytes, buffer_.bytes().subspan(written_, bytes.size()));
   written_ += bytes.size();
   return absl::OkStatus();
 }
