@@ -1,0 +1,155 @@
+// Which blocks the engine keeps, and when it does not prune.
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "engine/prune/policy.h"
+#include "gmock/gmock.h"
+#include "tests/engine/engine_fixture.h"
+#include "tests/support/naive_decoder.h"
+
+namespace slimfill::engine {
+namespace {
+
+using ::testing::Contains;
+using ::testing::ElementsAre;
+
+TEST_F(EngineTest, KeepsWhatThePlanSays) {
+  const Answer answer = Run(*MakeEngine(kHeadsPlan), Request(Prompt(1300)));
+  // 21 blocks: half is 11 (10.5 rounded), a quarter 5, a fifth 4.
+  ASSERT_EQ(answer.report.trace.size(), 3);
+  EXPECT_EQ(answer.report.trace[0].candidate_blocks.size(), 21);
+  EXPECT_EQ(answer.report.trace[0].kept_blocks.size(), 11);
+  EXPECT_EQ(answer.report.trace[1].candidate_blocks, answer.report.trace[0].kept_blocks);
+  EXPECT_EQ(answer.report.trace[1].kept_blocks.size(), 5);
+  EXPECT_EQ(answer.report.trace[2].kept_blocks.size(), 4);
+  for (const PruneTraceStage& stage : answer.report.trace) {
+    for (const int32_t block : {0, 19, 20}) EXPECT_THAT(stage.kept_blocks, Contains(block));
+  }
+  EXPECT_EQ(answer.report.served_by, "cold");
+  ASSERT_EQ(answer.report.stages.size(), 4);
+  EXPECT_EQ(answer.report.stages[0].tokens_in, 1300);
+  EXPECT_EQ(answer.report.stages[0].tokens_kept, 10 * 64 + 1300 % 64);  // the last block is partial
+  // Layer 0 holds all 21 blocks, layers 1 and 2 hold 11, 3 holds 5, 4 and 5 hold 4.
+  const int64_t pages = 21 + 11 + 11 + 5 + 4 + 4;
+  EXPECT_EQ(answer.report.kv_bytes * 21 * 6, answer.report.dense_kv_bytes * pages);
+}
+
+TEST_F(EngineTest, ARequestMayBringItsOwnPlan) {
+  const std::unique_ptr<StudyEngine> engine = MakeEngine(kHeadsPlan);
+  const Answer own = Run(*MakeEngine(kAttentionPlan), Request(Prompt(1000)));
+  SequenceRequest request = Request(Prompt(1000));
+  request.pruning.plan = std::make_shared<PrunePlan>(*ParsePlan(kAttentionPlan, engine->info().model));
+  for (int i = 0; i < 2; ++i) {  // its first pruning is at another layer: stored prefixes cannot serve it
+    const Answer answer = Run(*engine, request);
+    EXPECT_EQ(answer.tokens, own.tokens);
+    EXPECT_EQ(answer.report.cached_tokens, 0);
+  }
+  PrunePlan beyond_the_model = *request.pruning.plan;
+  beyond_the_model.stages[0].prune_layer = 99;
+  request.pruning.plan = std::make_shared<PrunePlan>(beyond_the_model);
+  EXPECT_EQ(engine->Start(request).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(EngineTest, ScoresOfAllHeadsAreThoseThatPruningSees) {
+  const std::unique_ptr<StudyEngine> engine = MakeEngine(kHeadsPlan);
+  const PruneTraceStage pruned = Run(*engine, Request(Prompt(1000))).report.trace[0];  // by head (1, 2) alone
+  const absl::StatusOr<AllHeadScores> all = engine->ScoreHeads(Request(Prompt(1000)), 3);
+  ASSERT_TRUE(all.ok()) << all.status();
+  EXPECT_EQ(all->layers, 3);
+  EXPECT_EQ(all->blocks, 16);
+  EXPECT_EQ(all->forced, pruned.forced_blocks);
+  std::vector<float> scores(all->Of(1, 2).begin(), all->Of(1, 2).end());
+  EXPECT_GT(all->Peak(1, 2), 0);
+  const std::vector<int32_t>& blocks = pruned.candidate_blocks;
+  NormalizeScores(blocks, all->forced, absl::MakeSpan(scores));
+  EXPECT_EQ(scores, pruned.scores);
+  EXPECT_EQ(engine->pages_used(), 0);
+  EXPECT_EQ(engine->ScoreHeads(Request(Prompt(100)), 6).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(EngineTest, KeepsTheBlocksAnOracleNames) {
+  const std::unique_ptr<StudyEngine> engine = MakeEngine(kHeadsPlan);
+  SequenceRequest request = Request(Prompt(1000));
+  request.pruning.plan = std::make_shared<PrunePlan>(*ParsePlan(
+      R"({"name": "oracle", "local_blocks": [{"up_to_tokens": 0, "blocks": 2}],
+          "stages": [{"prune_layer": 1, "keep_ratio": 0.5, "score": "given"},
+                     {"prune_layer": 3, "keep_ratio": 0.4, "score": "given"}]})",
+      engine->info().model));
+  request.pruning.given_blocks = {3, 5};
+  request.pruning.trace = true;
+  const PrefillReport report = Run(*engine, request).report;
+  ASSERT_EQ(report.trace.size(), 2);
+  EXPECT_THAT(report.trace[1].kept_blocks, ::testing::IsSupersetOf({3, 5}));
+}
+
+TEST_F(EngineTest, KeepsAShareOfTheMassThatGrowsWithIt) {
+  size_t before = 0;
+  for (const char* mass : {"0.3", "0.9", "1"}) {
+    const std::string plan = absl::StrCat(R"({"local_blocks": [{"up_to_tokens": 0, "blocks": 1}], "stages": [
+        {"prune_layer": 1, "score": "mean_attention", "keep_mass": )",
+                                          mass, "}]}");
+    const Answer answer = Run(*MakeEngine(plan), Request(Prompt(1000)));
+    EXPECT_THAT(answer.report.fallbacks, ElementsAre());
+    ASSERT_EQ(answer.report.trace.size(), 1);
+    const PruneTraceStage& stage = answer.report.trace[0];
+    EXPECT_GT(stage.kept_blocks.size(), before);
+    before = stage.kept_blocks.size();
+    // The kept blocks have the share that was asked for.
+    double kept = 0, all = 0;
+    for (size_t i = 0; i < stage.scores.size(); ++i) {
+      all += stage.scores[i];
+      const std::vector<int32_t>& blocks = stage.kept_blocks;
+      if (std::find(blocks.begin(), blocks.end(), stage.candidate_blocks[i]) != blocks.end()) kept += stage.scores[i];
+    }
+    EXPECT_GE(kept, std::stod(mass) * all - 1e-4);
+  }
+  EXPECT_EQ(before, 16u) << "all of the mass is in all of the blocks";
+}
+
+TEST_F(EngineTest, RunsDenseWhenNothingInParticularIsLookedUp) {
+  std::string plan = kHeadsPlan;
+  plan.back() = ',';
+  const std::unique_ptr<StudyEngine> engine = MakeEngine(plan + "\"max_entropy\": 0}");
+  const Answer answer = Run(*engine, Request(Prompt(1000)));
+  EXPECT_THAT(answer.report.fallbacks, ElementsAre("entropy"));
+  EXPECT_FALSE(answer.report.pruned);
+  ASSERT_EQ(answer.report.trace.size(), 1);  // the scores that say why
+  EXPECT_EQ(answer.report.trace[0].scores.size(), 16);
+  EXPECT_EQ(answer.report.trace[0].kept_blocks, answer.report.trace[0].candidate_blocks);
+  EXPECT_EQ(answer.report.served_by, "dense");
+  SequenceRequest dense = Request(Prompt(1000), PruningMode::kOff);
+  dense.no_store = true;
+  EXPECT_EQ(answer, Run(*engine, dense));
+}
+
+TEST_F(EngineTest, PutsTheFirstPruningOffWhenUnsure) {
+  std::string plan = kHeadsPlan;
+  plan.back() = ',';
+  plan += R"("min_peak": 1, "retry": {"prune_layer": 2, "keep_ratio": 0.6, "score": "heads", "heads": [[2, 1]]}})";
+  const SequenceRequest request = Request(Prompt(1000), PruningMode::kAuto, 1);
+  const Answer answer = Run(*MakeEngine(plan), request);
+  EXPECT_THAT(answer.report.fallbacks, ElementsAre("low_peak"));
+  ASSERT_EQ(answer.report.trace.size(), 4);  // an entry for every stage but the last, the one put off too
+  EXPECT_EQ(answer.report.trace[0].prune_layer, 1);
+  EXPECT_EQ(answer.report.trace[0].kept_blocks, answer.report.trace[0].candidate_blocks);
+  EXPECT_EQ(answer.report.trace[1].prune_layer, 2);
+  EXPECT_EQ(answer.report.trace[1].candidate_blocks.size(), 16);
+  EXPECT_EQ(answer.report.trace[1].kept_blocks.size(), 10);
+  EXPECT_EQ(answer.report.trace[2].prune_layer, 3);
+  ExpectNaiveAgrees(options_, request, answer);
+}
+
+TEST_F(EngineTest, AQuestionBeforeItsDocumentIsKept) {
+  SequenceRequest request = Request(Prompt(2000), PruningMode::kAuto, 1);
+  request.pruning.query_span = TokenRange{70, 150};
+  const Answer answer = Run(*MakeEngine(kHeadsPlan), request);
+  EXPECT_EQ(answer.report.question, (TokenRange{70, 150}));
+  for (const PruneTraceStage& stage : answer.report.trace) {
+    EXPECT_THAT(stage.kept_blocks, Contains(1));
+    EXPECT_THAT(stage.kept_blocks, Contains(2));
+  }
+  ExpectNaiveAgrees(options_, request, answer);
+}
+
+}  // namespace
+}  // namespace slimfill::engine
