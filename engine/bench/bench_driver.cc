@@ -18,6 +18,7 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
+#include "base/clock_seconds.h"
 #include "base/status.h"
 #include "engine/bench/bench_prompt.h"
 #include "engine/ops/backend_factory.h"
@@ -42,21 +43,16 @@ struct Options {
   int64_t kv_pages_bytes = int64_t{16} << 30;  // taken as it is needed
 };
 
-double Seconds(clockid_t clock) {
-  timespec t;
-  clock_gettime(clock, &t);
-  return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
-}
-
 class Stopwatch {
  public:
   Json Read() const {
-    return {{"wall_s", Seconds(CLOCK_MONOTONIC) - wall_}, {"cpu_s", Seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu_}};
+    return {{"wall_s", ClockSeconds(CLOCK_MONOTONIC) - wall_},
+            {"cpu_s", ClockSeconds(CLOCK_PROCESS_CPUTIME_ID) - cpu_}};
   }
 
  private:
-  const double wall_ = Seconds(CLOCK_MONOTONIC);
-  const double cpu_ = Seconds(CLOCK_PROCESS_CPUTIME_ID);  // of all threads
+  const double wall_ = ClockSeconds(CLOCK_MONOTONIC);
+  const double cpu_ = ClockSeconds(CLOCK_PROCESS_CPUTIME_ID);  // of all threads
 };
 
 class Driver {

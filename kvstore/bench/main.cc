@@ -26,6 +26,7 @@
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
+#include "base/clock_seconds.h"
 #include "base/metrics.h"
 #include "base/status.h"
 #include "kvstore/bench/raw_socket.h"
@@ -41,12 +42,6 @@ using Json = nlohmann::json;
 
 constexpr size_t kCallBytes = size_t{32} << 20;
 constexpr absl::Duration kCallTime = absl::Seconds(30);
-
-double Seconds(clockid_t clock) {
-  timespec t;
-  clock_gettime(clock, &t);
-  return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
-}
 
 void Check(const absl::Status& status) {
   if (status.ok()) return;
@@ -175,7 +170,7 @@ std::pair<pid_t, Ports> StartServer() {
 // CPU seconds that another process has used so far.
 double CpuSecondsOf(pid_t process) {
   clockid_t clock;
-  return clock_getcpuclockid(process, &clock) == 0 ? Seconds(clock) : 0;
+  return clock_getcpuclockid(process, &clock) == 0 ? ClockSeconds(clock) : 0;
 }
 
 // --- Measuring
@@ -241,9 +236,9 @@ Json Run(int rounds, const std::vector<std::string>& wanted) {
   }
   for (int round = 0; round < rounds; ++round) {
     for (Way& way : ways) {
-      const double start = Seconds(CLOCK_MONOTONIC), cpu = CpuSecondsOf(child);
+      const double start = ClockSeconds(CLOCK_MONOTONIC), cpu = CpuSecondsOf(child);
       way.run();
-      way.wall.push_back(Seconds(CLOCK_MONOTONIC) - start);
+      way.wall.push_back(ClockSeconds(CLOCK_MONOTONIC) - start);
       way.cpu.push_back(CpuSecondsOf(child) - cpu);
     }
   }

@@ -1,4 +1,4 @@
-"""Blocks out of the KV store, by every way, each beside what the machine can do at most on it: bench_kv, in rounds."""
+"""Blocks out of the KV store and into it, each way beside what the machine can do at most on it: bench_kv."""
 
 import json
 import subprocess

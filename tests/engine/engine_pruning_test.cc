@@ -5,7 +5,6 @@
 #include "engine/prune/policy.h"
 #include "gmock/gmock.h"
 #include "tests/engine/engine_fixture.h"
-#include "tests/support/naive_decoder.h"
 
 namespace slimfill::engine {
 namespace {

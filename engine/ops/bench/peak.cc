@@ -10,18 +10,13 @@
 #include <thread>
 #include <vector>
 
+#include "base/clock_seconds.h"
 #include "engine/ops/host_buffer.h"
 
 namespace slimfill::engine {
 namespace {
 
 constexpr size_t kPrefetchWords = 1024;
-
-double ThreadSeconds() {
-  timespec t;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-  return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
-}
 
 // A loop of instructions without dependences from round to round: twelve accumulators are more than latency times
 // throughput of any machine so far.
@@ -68,9 +63,9 @@ double MeasureLoop(int threads, void (*loop)(int64_t rounds), int operations) {
     constexpr int64_t kRounds = 2'000'000;
     double best = 1e9;
     for (int repeat = 0; repeat < 5; ++repeat) {
-      const double start = ThreadSeconds();
+      const double start = ClockSeconds(CLOCK_THREAD_CPUTIME_ID);
       loop(kRounds);
-      best = std::min(best, ThreadSeconds() - start);
+      best = std::min(best, ClockSeconds(CLOCK_THREAD_CPUTIME_ID) - start);
     }
     return static_cast<double>(kRounds) * kLoopInstructions * operations / best;
   });
@@ -78,13 +73,13 @@ double MeasureLoop(int threads, void (*loop)(int64_t rounds), int operations) {
 
 double ReadSeconds(const uint64_t* words, size_t count) {
   uint64_t sums[8] = {};
-  const double start = ThreadSeconds();
+  const double start = ClockSeconds(CLOCK_THREAD_CPUTIME_ID);
   for (size_t i = 0; i < count; i += 8) {
     __builtin_prefetch(words + i + kPrefetchWords);
     for (int j = 0; j < 8; ++j) sums[j] += words[i + j];
   }
   asm volatile("" : : "m"(sums) : "memory");
-  return ThreadSeconds() - start;
+  return ClockSeconds(CLOCK_THREAD_CPUTIME_ID) - start;
 }
 
 }  // namespace

@@ -7,6 +7,8 @@
 #include <functional>
 #include <vector>
 
+#include "base/clock_seconds.h"
+
 namespace slimfill::engine {
 
 struct Time {
@@ -19,12 +21,6 @@ struct TimingOptions {
   double seconds = 0.3;  // to spend on an operation
   int repeats = 3;       // at least
 };
-
-inline double ClockSeconds(clockid_t clock) {
-  timespec t;
-  clock_gettime(clock, &t);
-  return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
-}
 
 inline std::vector<Time> BestOf(const std::vector<std::function<void()>>& operations, const TimingOptions& options) {
   constexpr int kMaxRepeats = 200;

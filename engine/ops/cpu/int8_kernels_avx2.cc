@@ -44,13 +44,28 @@ inline __attribute__((always_inline)) void AddSteps(const int8_t* x, int64_t x_s
   }
 }
 
-// A part of the panel, 16 of its rows: `panel` and c begin there, `scales` are found at the same place.
+// c += a group's integer sums times its scales, for 16 rows of the panel.
 template <int kRows>
-__attribute__((noinline)) void GemmTile(const Int8Rows& x, const uint8_t* panel, int part, int64_t cols,
-                                        bool accumulate, float* c, int64_t c_stride) {
-  if (!accumulate) {
-    for (int r = 0; r < kRows; ++r) std::memset(c + r * c_stride, 0, kPartLanes * sizeof(float));
+inline __attribute__((always_inline)) void AddScaled(const __m256i (&dot)[kRows][kPartVecs], const Int8Group* groups,
+                                                     int64_t group_stride, const uint8_t* scales, float* c,
+                                                     int64_t c_stride) {
+#pragma GCC unroll 2
+  for (int j = 0; j < kPartVecs; ++j) {
+    const __m256 weight_scale = ScalesOf(scales + j * 2 * kLanes);
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) {
+      float* sum = c + r * c_stride + j * kLanes;
+      const __m256 scale = _mm256_mul_ps(weight_scale, _mm256_set1_ps(groups[r * group_stride].scale));
+      const __m256 product = _mm256_mul_ps(_mm256_cvtepi32_ps(dot[r][j]), scale);
+      _mm256_storeu_ps(sum, _mm256_add_ps(_mm256_loadu_ps(sum), product));
+    }
   }
+}
+
+// Adds a part of the panel, 16 of its rows: `panel` and c begin there, `scales` are found at the same place.
+template <int kRows>
+__attribute__((noinline)) void GemmTile(const Int8Rows& x, const uint8_t* panel, int part, int64_t cols, float* c,
+                                        int64_t c_stride) {
   const int8_t* values = x.values;
   const Int8Group* groups = x.groups;
   for (; cols > 0; cols -= kGroupCols, ++groups) {
@@ -64,15 +79,7 @@ __attribute__((noinline)) void GemmTile(const Int8Rows& x, const uint8_t* panel,
     AddSteps<kRows>(values, x.stride, panel + part * 4 * kPartLanes, steps, dot);
     values += 4 * steps;
     panel += steps * kInt8StepBytes;
-    for (int j = 0; j < kPartVecs; ++j) {
-      const __m256 weight_scale = ScalesOf(scales + j * 2 * kLanes);
-      for (int r = 0; r < kRows; ++r) {
-        float* sum = c + r * c_stride + j * kLanes;
-        const __m256 scale = _mm256_mul_ps(weight_scale, _mm256_set1_ps(groups[r * x.group_stride].scale));
-        const __m256 product = _mm256_mul_ps(_mm256_cvtepi32_ps(dot[r][j]), scale);
-        _mm256_storeu_ps(sum, _mm256_add_ps(_mm256_loadu_ps(sum), product));
-      }
-    }
+    AddScaled<kRows>(dot, groups, x.group_stride, scales, c, c_stride);
   }
 }
 
@@ -80,8 +87,7 @@ __attribute__((noinline)) void GemmTile(const Int8Rows& x, const uint8_t* panel,
 
 constexpr int kGroupSteps = kGroupCols / 4;
 constexpr int kWidenedRows = 96;
-constexpr int64_t kManyRows = 8;                                // below, widening the weights costs more than it saves
-constexpr size_t kPanelBytes = kInt8PanelRows * sizeof(float);  // of a row of sums
+constexpr int64_t kManyRows = 8;  // below, widening the weights costs more than it saves
 
 // Of the four columns of each step the even two side by side, [0], and the odd two, [1].
 struct WidenedRow {
@@ -143,17 +149,7 @@ __attribute__((noinline)) void GroupTile(const WidenedRow* x, const Int8Group* g
       }
     }
   }
-#pragma GCC unroll 2
-  for (int j = 0; j < kPartVecs; ++j) {
-    const __m256 weight_scale = ScalesOf(scales + j * 2 * kLanes);
-#pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) {
-      float* sum = c + r * c_stride + j * kLanes;
-      const __m256 scale = _mm256_mul_ps(weight_scale, _mm256_set1_ps(groups[r * group_stride].scale));
-      const __m256 product = _mm256_mul_ps(_mm256_cvtepi32_ps(dot[r][j]), scale);
-      _mm256_storeu_ps(sum, _mm256_add_ps(_mm256_loadu_ps(sum), product));
-    }
-  }
+  AddScaled<kRows>(dot, groups, group_stride, scales, c, c_stride);
 }
 
 // acc += x's rows, at most kWidenedRows, times the panel.
@@ -184,23 +180,25 @@ void AddManyRows(const Int8Rows& x, const uint8_t* panel, int64_t cols, float* a
 }
 
 void GemmPanel(const Int8Rows& x, const uint8_t* panel, int64_t cols, bool accumulate, float* acc, int64_t acc_stride) {
-  for (int64_t r = 0; r < x.rows;) {
-    const int64_t left = x.rows - r;
-    const int64_t count = left >= kManyRows   ? (left < kWidenedRows ? left : kWidenedRows)
-                          : left >= kTileRows ? kTileRows
-                                              : 1;
-    const Int8Rows rows{x.values + r * x.stride, x.stride, x.groups + r * x.group_stride, x.group_stride, count};
-    float* c = acc + r * acc_stride;
+  const auto rows = [&](int64_t first, int64_t count) {
+    return Int8Rows{x.values + first * x.stride, x.stride, x.groups + first * x.group_stride, x.group_stride, count};
+  };
+  for (int64_t r = 0; r < x.rows && !accumulate; ++r) {
+    std::memset(acc + r * acc_stride, 0, kInt8PanelRows * sizeof(float));
+  }
+  int64_t r = 0;
+  for (int64_t left = x.rows; left >= kManyRows; left = x.rows - r) {
+    const int64_t count = left < kWidenedRows ? left : kWidenedRows;
+    AddManyRows(rows(r, count), panel, cols, acc + r * acc_stride, acc_stride);
     r += count;
-    if (count >= kManyRows) {
-      for (int64_t i = 0; i < count && !accumulate; ++i) std::memset(c + i * acc_stride, 0, kPanelBytes);
-      AddManyRows(rows, panel, cols, c, acc_stride);
-      continue;
-    }
+  }
+  while (r < x.rows) {
+    const int64_t tile = x.rows - r >= kTileRows ? kTileRows : 1;
     for (int part = 0; part < kInt8PanelRows / kPartLanes; ++part) {
-      (count == 1 ? GemmTile<1> : GemmTile<kTileRows>)(rows, panel, part, cols, accumulate, c + part * kPartLanes,
-                                                       acc_stride);
+      float* c = acc + r * acc_stride + part * kPartLanes;
+      (tile == 1 ? GemmTile<1> : GemmTile<kTileRows>)(rows(r, tile), panel, part, cols, c, acc_stride);
     }
+    r += tile;
   }
 }
 
