@@ -2,11 +2,14 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <optional>
+
+#include "absl/strings/str_cat.h"
 
 namespace slimfill::eval {
 namespace {
@@ -16,9 +19,10 @@ using ::testing::HasSubstr;
 
 const Provenance kMade = {.corpus = "00c0ffee", .model = "tiny", .model_sha256 = "aa", .max_tokens = 40};
 
+// ctest runs each test in a process of its own, several at once: each has its own file.
 class ResultsTest : public ::testing::Test {
  protected:
-  void SetUp() override { std::filesystem::remove(path_); }
+  ~ResultsTest() override { std::filesystem::remove(path_); }
 
   Results MustOpen(const std::optional<Provenance>& provenance = kMade) {
     absl::StatusOr<Results> results = Results::Open(path_, provenance);
@@ -35,7 +39,7 @@ class ResultsTest : public ::testing::Test {
     return std::string(std::istreambuf_iterator<char>(file), {});
   }
 
-  const std::string path_ = ::testing::TempDir() + "eval_results_test.jsonl";
+  const std::string path_ = absl::StrCat(::testing::TempDir(), "results_test.", ::getpid(), ".jsonl");
   const EvalCase case_ = {.kind = "needle", .target_tokens = 1024, .answer = "5", .accept = {"5"}};
   const Arm dense_ = {.name = "dense", .mode = engine::PruningMode::kOff};
   Arm pruned_ = {.name = "fast", .plan = std::make_shared<engine::PrunePlan>(engine::PrunePlan{.name = "p"})};
