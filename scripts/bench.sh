@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Speed on this machine beside llama.cpp and PyTorch, where scripts/setup_peers.sh has installed them.
-# Usage: scripts/bench.sh prefill|attention|decode|prefix|kv [--tokens 2048,8192,...] [--repeats N] [--engines A,B] [--linear bf16|int8] [--json FILE]
+# Usage: scripts/bench.sh prefill|attention|decode|prefix|kv [--tokens 2048,8192,...] [--repeats N] [--engines A,B] [--linear bf16|int8] [--json FILE] [--plot FILE.svg]
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/lib.sh

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import arithmetic
 import machine
+import plot
 import setting
 from driver import Driver
 from setting import progress
@@ -112,6 +113,16 @@ def make_rows(samples: dict, shape: str, tokens: int, threads: int, peak: float)
         row["percent_of_peak_cpu"] = arithmetic.percent(flops, row["cpu_s"] / threads, peak)
         rows.append(row)
     return rows
+
+
+def picture(result: dict) -> str:
+    groups = plot.grouped(
+        result["rows"],
+        heading=lambda row: f"{name(row['shape'])}, {row['tokens']} tokens, threads: {row['threads']}",
+        name=lambda row: row["engine"],
+        value=lambda row: row["percent_of_peak"],
+    )
+    return plot.bar_chart("Causal attention", "per cent of the peak measured in the run; longer is faster", groups)
 
 
 def tables(result: dict) -> str:

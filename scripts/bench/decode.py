@@ -4,6 +4,7 @@ import statistics
 from contextlib import ExitStack
 
 import arithmetic
+import plot
 import setting
 from prefill import ratio_table
 from setting import LLAMA, progress
@@ -103,6 +104,16 @@ def make_rows(samples: dict, read_bytes: dict, tokens: int, bandwidth: float) ->
         row["percent_of_bandwidth"] = arithmetic.percent(STEPS * read_bytes[name], row["wall_s"], bandwidth)
         rows.append(row)
     return rows
+
+
+def picture(result: dict) -> str:
+    groups = plot.grouped(
+        result["rows"],
+        heading=lambda row: f"after {row['tokens']} tokens, batch {row['batch']}",
+        name=lambda row: row["engine"],
+        value=lambda row: row["tokens_per_s"],
+    )
+    return plot.bar_chart("Decode", "tokens a second of all sequences; longer is faster", groups)
 
 
 def tables(result: dict) -> str:

@@ -4,6 +4,7 @@ import json
 import subprocess
 
 import machine
+import plot
 import setting
 from table import markdown, number
 
@@ -19,6 +20,17 @@ def run(arguments) -> dict:
     return {"threads": machine.cores(), "versions": {}, **json.loads(output)} | {
         "cores_used_by_others": watch.cores_used_by_others()
     }
+
+
+def picture(result: dict) -> str:
+    groups = plot.grouped(
+        result["rows"],
+        heading=lambda row: f"beside {row['limit']}" if "limit" in row else "limits",
+        name=lambda row: row["path"],
+        value=lambda row: row["gbps"],
+        ours=lambda row: "limit" in row,
+    )
+    return plot.bar_chart("Blocks out of the KV store and into it", "GB a second; longer is faster", groups)
 
 
 def tables(result: dict) -> str:

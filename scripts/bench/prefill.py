@@ -4,6 +4,7 @@ import statistics
 from contextlib import ExitStack
 
 import arithmetic
+import plot
 import setting
 from setting import LLAMA, TORCH, progress
 from table import markdown, number
@@ -107,6 +108,16 @@ def tables(result: dict) -> str:
         for row in result["rows"]
     ]
     return "\n\n".join([markdown(header, rows), ratio_table(result), *profile_tables(result)])
+
+
+def picture(result: dict) -> str:
+    groups = plot.grouped(
+        result["rows"],
+        heading=lambda row: f"{row['tokens']} tokens",
+        name=lambda row: row["engine"],
+        value=lambda row: row["tokens"] / row["wall_s"],
+    )
+    return plot.bar_chart("Prefill of a cold prompt", "prompt tokens a second; longer is faster", groups)
 
 
 def profile_tables(result: dict) -> list[str]:

@@ -5,6 +5,7 @@ import time
 from contextlib import ExitStack
 
 import arithmetic
+import plot
 import setting
 from prefill import ratio_table
 from setting import LLAMA, progress
@@ -71,6 +72,16 @@ def make_rows(by_engine: dict[str, list[dict]], tokens: int) -> list[dict]:
         }
         for name, measured in by_engine.items()
     ]
+
+
+def picture(result: dict) -> str:
+    groups = plot.grouped(
+        result["rows"],
+        heading=lambda row: f"{row['tokens']} tokens",
+        name=lambda row: row["engine"],
+        value=lambda row: row["wall_s"],
+    )
+    return plot.bar_chart("The next question about a document", "seconds to the first token; shorter is faster", groups)
 
 
 def tables(result: dict) -> str:

@@ -73,6 +73,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--linear", choices=["bf16", "int8"], default="bf16", help="ours: numbers of the linear layers")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--plot", type=Path, help="draw them to this file, as SVG")
     arguments = parser.parse_args(words)
     arguments.tokens = arguments.tokens or BENCHMARKS[arguments.benchmark].DEFAULT_TOKENS
     return arguments
@@ -114,6 +115,9 @@ def main() -> None:
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=1) + "\n")
         setting.progress(f"wrote {arguments.json}")
+    if arguments.plot:
+        arguments.plot.write_text(benchmark.picture(result))
+        setting.progress(f"wrote {arguments.plot}")
 
 
 if __name__ == "__main__":

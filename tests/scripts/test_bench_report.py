@@ -2,14 +2,17 @@
 
 import argparse
 import sys
+from xml.etree import ElementTree
 
 import machine
+import prefill
 import prefix
 import pytest
 import run
 from driver import Driver, DriverError
 from table import markdown, number
 
+SVG = "{http://www.w3.org/2000/svg}"
 STAT = "cpu  100 10 50 9999 77 3 2 5 0 0\ncpu0 1 1 1 1 1 1 1 1 0 0\n"
 
 
@@ -136,3 +139,18 @@ def test_prefix_rows_say_what_was_reused():
         ("ours-pruned-warm", 2.0, 960),
     ]
     assert "| ours-pruned-warm |   1024 |    960 |   2.00 |" in prefix.tables({"rows": rows, "ratios": []})
+
+
+def test_picture_has_a_bar_for_each_row_in_proportion():
+    rows = [
+        {"engine": "ours-pruned", "tokens": 2048, "wall_s": 1.0},
+        {"engine": "torch-bf16", "tokens": 2048, "wall_s": 4.0},
+        {"engine": "ours-pruned", "tokens": 8192, "wall_s": 8.0},
+    ]
+    picture = ElementTree.fromstring(prefill.picture({"rows": rows}))
+    bars = [element for element in picture.iter(f"{SVG}rect") if element.get("class") != "page"]
+    assert [bar.get("class") for bar in bars] == ["ours", "other", "ours"]
+    widths = [float(bar.get("width")) for bar in bars]
+    assert widths[0] == pytest.approx(4 * widths[1], rel=0.01) and widths[2] == pytest.approx(widths[0] / 2, rel=0.01)
+    texts = [element.text for element in picture.iter(f"{SVG}text")]
+    assert {"2048 tokens", "8192 tokens", "torch-bf16", "2048", "512", "1024"} <= set(texts)
