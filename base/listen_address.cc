@@ -1,6 +1,7 @@
 #include "base/listen_address.h"
 
 #include <arpa/inet.h>
+#include <sys/un.h>
 
 #include <limits>
 
@@ -42,7 +43,19 @@ absl::StatusOr<ListenAddress> ParseListenAddress(absl::string_view text) {
   return address;
 }
 
+absl::StatusOr<ListenAddress> ParseEndpoint(absl::string_view text) {
+  absl::string_view path = text;
+  if (!absl::ConsumePrefix(&path, "unix:")) return ParseListenAddress(text);
+  constexpr size_t kMaxPath = sizeof(sockaddr_un::sun_path) - 1;
+  if (path.empty() || path.size() > kMaxPath) {
+    return absl::InvalidArgumentError(absl::StrCat("'", text, "' names no socket: write unix:PATH with a path of 1 to ",
+                                                   kMaxPath, " bytes, as in unix:/run/slimfill/kvstore.sock"));
+  }
+  return ListenAddress{.loopback = true, .unix_path = std::string(path)};
+}
+
 std::string FormatListenAddress(const ListenAddress& address) {
+  if (!address.unix_path.empty()) return absl::StrCat("unix:", address.unix_path);
   const bool v6 = address.host.find(':') != std::string::npos;
   return absl::StrCat(v6 ? "[" : "", address.host, v6 ? "]:" : ":", address.port);
 }

@@ -250,8 +250,7 @@ std::string SlimfillHome(const Environment& environment) {
 }
 
 bool IsLoopback(absl::string_view address) {
-  if (absl::StartsWith(address, "unix:")) return true;
-  const absl::StatusOr<ListenAddress> parsed = ParseListenAddress(address);
+  const absl::StatusOr<ListenAddress> parsed = ParseEndpoint(address);
   return parsed.ok() && parsed->loopback;
 }
 

@@ -18,7 +18,7 @@ struct ServerConfig {
   std::string model;
   std::string listen = "127.0.0.1:8080";
   std::string metrics_listen = "127.0.0.1:9090";
-  std::string kv_store = "embedded";  // or HOST:PORT
+  std::string kv_store = "embedded";  // or HOST:PORT or unix:PATH
   int64_t kv_memory_bytes = int64_t{4} << 30;
   std::string backend = "cpu";        // cpu, ref or cuda
   std::string linear = "bf16";        // type of linear layers: bf16 or int8

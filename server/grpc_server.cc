@@ -7,7 +7,9 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "base/listen_address.h"
 #include "base/status.h"
+#include "base/unix_socket.h"
 #include "google/protobuf/generated_message_reflection.h"
 #include "grpc/grpc.h"
 #include "grpc/health/v1/health.pb.h"
@@ -91,9 +93,9 @@ class WithoutReflection final : public grpc::ServerBuilderOption {
   }
 };
 
-std::string ReachableAddress(const std::string& listen, int port) {
-  if (absl::StartsWith(listen, "unix:")) return listen;
-  return absl::StrCat(listen.substr(0, listen.rfind(':')), ":", port);
+std::string ReachableAddress(ListenAddress listen, int port) {
+  listen.port = static_cast<uint16_t>(port);  // without meaning for a unix socket
+  return FormatListenAddress(listen);
 }
 
 }  // namespace
@@ -111,19 +113,25 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const ServerConfig
   // The library's health service brings no descriptor: without this reflection names it but cannot describe it.
   google::protobuf::LinkMessageReflection<grpc::health::v1::HealthCheckRequest>();
   SLIMFILL_ASSIGN_OR_RETURN(auto credentials, Credentials(config));
+  SLIMFILL_ASSIGN_OR_RETURN(const ListenAddress listen, ParseEndpoint(config.listen));
+  if (!listen.unix_path.empty()) SLIMFILL_RETURN_IF_ERROR(PrepareUnixSocket(listen.unix_path));
   grpc::ServerBuilder builder;
   SetLimits(config, builder);
   if (!config.reflection) builder.SetOption(std::make_unique<WithoutReflection>());
   int port = 0;
   builder.AddListeningPort(config.listen, std::move(credentials), &port);
   builder.RegisterService(&service);
-  std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
+  std::unique_ptr<grpc::Server> server;
+  {
+    const OwnerOnlyFiles guard;  // a unix socket is no way in for other users
+    server = builder.BuildAndStart();
+  }
   if (server == nullptr) {
     return absl::UnavailableError(absl::StrCat("cannot listen on ", config.listen,
                                                ": the address is in use, not this machine's, or the TLS files do not "
                                                "fit together; choose a free one with --listen"));
   }
-  std::unique_ptr<GrpcServer> started(new GrpcServer(std::move(server), ReachableAddress(config.listen, port)));
+  std::unique_ptr<GrpcServer> started(new GrpcServer(std::move(server), ReachableAddress(listen, port)));
   started->server_->GetHealthCheckService()->SetServingStatus("liveness", true);
   started->SetReady(false);
   return started;

@@ -39,16 +39,13 @@ Option Choice(const char* key, std::string ServerConfig::*field, std::vector<std
           [field](const ServerConfig& config) { return config.*field; }};
 }
 
-// HOST:PORT (port 0: any free one) or unix:PATH.
-absl::Status CheckAddress(const std::string& value) {
-  if (absl::StartsWith(value, "unix:") && value.size() > 5) return absl::OkStatus();
-  return ParseListenAddress(value).status();
-}
-
-Option Address(const char* key, std::string ServerConfig::*field, const char* help, const char* word = nullptr) {
+// What `parse` takes (port 0: any free one), or `word`.
+using AddressParser = absl::StatusOr<ListenAddress> (*)(absl::string_view);
+Option Address(const char* key, std::string ServerConfig::*field, AddressParser parse, const char* help,
+               const char* word = nullptr) {
   return {key, help,
-          [field, word](ServerConfig& config, const std::string& value) {
-            if (word == nullptr || value != word) SLIMFILL_RETURN_IF_ERROR(CheckAddress(value));
+          [field, parse, word](ServerConfig& config, const std::string& value) {
+            if (word == nullptr || value != word) SLIMFILL_RETURN_IF_ERROR(parse(value).status());
             config.*field = value;
             return absl::OkStatus();
           },
@@ -130,9 +127,11 @@ std::vector<Option> MakeOptions() {
       Text("model", &C::model,
            "GGUF file, or directory with config.json, tokenizer.json and safetensors; default: the one that "
            "scripts/setup.sh fetches"),
-      Address("listen", &C::listen, "address of the gRPC port; port 0 takes a free one"),
-      Address("metrics-listen", &C::metrics_listen, "address of the Prometheus metrics, or off", "off"),
-      Address("kv-store", &C::kv_store, "embedded, or HOST:PORT of a slimfill-kvstore", "embedded"),
+      Address("listen", &C::listen, ParseEndpoint, "HOST:PORT of gRPC (port 0 takes a free one), or unix:PATH"),
+      Address("metrics-listen", &C::metrics_listen, ParseListenAddress, "HOST:PORT of the Prometheus metrics, or off",
+              "off"),
+      Address("kv-store", &C::kv_store, ParseEndpoint, "embedded, or HOST:PORT or unix:PATH of a slimfill-kvstore",
+              "embedded"),
       Bytes("kv-memory", &C::kv_memory_bytes, "memory of the embedded KV store"),
       Choice("backend", &C::backend, {"cpu", "ref", "cuda"}, "cpu, ref (slow and simple) or cuda"),
       Choice("linear", &C::linear, {"bf16", "int8"},

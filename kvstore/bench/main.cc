@@ -2,12 +2,14 @@
 // it, in turn.
 //
 // A round moves 32 MiB by every way: out of and into the store in this process (limit: memcpy), and one in another
-// process over gRPC on loopback TCP (limit: a raw socket between the same two processes). Prints JSON, one object.
+// process over gRPC on loopback TCP and on a unix socket (limit of each: a raw socket of the same kind between the same
+// two processes). Prints JSON, one object.
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -114,57 +116,68 @@ std::unique_ptr<LocalKvStore> MakeStore(const Clock& clock) {
 
 // --- The other process
 
-struct Ports {
-  uint16_t grpc = 0, raw = 0;
+// The raw socket of one kind; its two ends are made before the processes part.
+struct RawPair {
+  int ours = -1, theirs = -1;
 };
 
-uint16_t ListenRaw(int* listener) {
-  *listener = CheckCall(socket(AF_INET, SOCK_STREAM, 0), "socket");
+RawPair TcpPair() {
+  const int listener = CheckCall(socket(AF_INET, SOCK_STREAM, 0), "socket");
   sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
   socklen_t size = sizeof(address);
-  CheckCall(bind(*listener, reinterpret_cast<sockaddr*>(&address), size), "bind");
-  CheckCall(listen(*listener, 1), "listen");
-  CheckCall(getsockname(*listener, reinterpret_cast<sockaddr*>(&address), &size), "getsockname");
-  return ntohs(address.sin_port);
+  auto* name = reinterpret_cast<sockaddr*>(&address);
+  CheckCall(bind(listener, name, size), "bind");
+  CheckCall(listen(listener, 1), "listen");
+  CheckCall(getsockname(listener, name, &size), "getsockname");
+  RawPair pair = {.ours = CheckCall(socket(AF_INET, SOCK_STREAM, 0), "socket")};
+  CheckCall(connect(pair.ours, name, size), "connect");
+  pair.theirs = CheckCall(accept(listener, nullptr, nullptr), "accept");
+  close(listener);
+  const int on = 1;
+  for (const int end : {pair.ours, pair.theirs}) setsockopt(end, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+  return pair;
 }
 
-int ConnectRaw(uint16_t port) {
-  const int connected = CheckCall(socket(AF_INET, SOCK_STREAM, 0), "socket");
-  const sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
-  CheckCall(connect(connected, reinterpret_cast<const sockaddr*>(&address), sizeof(address)), "connect");
-  const int on = 1;
-  setsockopt(connected, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-  return connected;
+RawPair UnixPair() {
+  int ends[2];
+  CheckCall(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), "socketpair");
+  return {ends[0], ends[1]};
 }
+
+struct RawSockets {
+  RawPair tcp = TcpPair(), unix_socket = UnixPair();
+};
+
+std::string UnixPath(pid_t server) { return absl::StrCat("/tmp/slimfill-bench-kv-", server, ".sock"); }
 
 // Serves until killed.
-[[noreturn]] void RunServer(int report) {
+[[noreturn]] void RunServer(int report, const RawSockets& raw) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   const SystemClock clock;
   Metrics metrics;
   const std::unique_ptr<LocalKvStore> store = MakeStore(clock);
   const auto server =
       Check(KvServer::Start({.host = "127.0.0.1", .port = 0, .loopback = true}, *store, clock, metrics));
-  int listener = -1;
-  const Ports ports = {server->address().port, ListenRaw(&listener)};
-  if (write(report, &ports, sizeof(ports)) != sizeof(ports)) std::exit(1);
-  const int peer = CheckCall(accept(listener, nullptr, nullptr), "accept");
+  const auto on_unix = Check(KvServer::Start({.unix_path = UnixPath(getpid())}, *store, clock, metrics));
+  const uint16_t port = server->address().port;
+  if (write(report, &port, sizeof(port)) != sizeof(port)) std::exit(1);
   const std::vector<std::byte> bytes = Blocks(kCallBytes).bytes();
-  ServeRaw(peer, bytes);
+  std::thread tcp([&] { ServeRaw(raw.tcp.theirs, bytes); });
+  ServeRaw(raw.unix_socket.theirs, bytes);
   while (true) pause();
 }
 
 // REQUIRES: this process has one thread.
-std::pair<pid_t, Ports> StartServer() {
+std::pair<pid_t, uint16_t> StartServer(const RawSockets& raw) {
   int channel[2];
   CheckCall(pipe(channel), "pipe");
   const pid_t child = CheckCall(fork(), "fork");
-  if (child == 0) RunServer(channel[1]);
-  Ports ports;
-  if (read(channel[0], &ports, sizeof(ports)) != sizeof(ports)) {
+  if (child == 0) RunServer(channel[1], raw);
+  uint16_t port;
+  if (read(channel[0], &port, sizeof(port)) != sizeof(port)) {
     Check(absl::UnavailableError("the store's process did not start"));
   }
-  return {child, ports};
+  return {child, port};
 }
 
 // CPU seconds that another process has used so far.
@@ -206,26 +219,32 @@ Json Row(const Way& way, const std::vector<Way>& ways) {
 }
 
 Json Run(int rounds, const std::vector<std::string>& wanted) {
-  const auto [child, ports] = StartServer();
+  const RawSockets raw;
+  const auto [child, port] = StartServer(raw);
   const SystemClock clock;
   const std::unique_ptr<LocalKvStore> local = MakeStore(clock);
-  const auto remote = Check(GrpcKvStore::Create(absl::StrCat("127.0.0.1:", ports.grpc), {}, clock, nullptr));
-  const int raw = ConnectRaw(ports.raw);
+  const auto tcp = Check(GrpcKvStore::Create(absl::StrCat("127.0.0.1:", port), {}, clock, nullptr));
+  const auto on_unix = Check(GrpcKvStore::Create("unix:" + UnixPath(child), {}, clock, nullptr));
   Blocks large(size_t{256} << 10), small(size_t{32} << 10), fresh(size_t{256} << 10);
   const auto check_large = [&] { large.CheckFetched(); };
   const auto check_small = [&] { small.CheckFetched(); };
   large.Put(*local);
-  large.Put(*remote);
-  small.Put(*remote);
+  large.Put(*tcp);
+  small.Put(*tcp);
 
   std::vector<Way> ways;
   ways.push_back({"memcpy", "", [&] { large.Copy(); }, check_large, {}, {}});
   ways.push_back({"embedded-copy-256k", "memcpy", [&] { large.Fetch(*local); }, check_large, {}, {}});
   ways.push_back({"embedded-put-256k", "memcpy", [&] { fresh.PutFresh(*local); }, [] {}, {}, {}});
-  ways.push_back({"raw-tcp", "", [&] { large.FetchRawFrom(raw); }, check_large, {}, {}});
-  ways.push_back({"grpc-tcp-256k", "raw-tcp", [&] { large.Fetch(*remote); }, check_large, {}, {}});
-  ways.push_back({"grpc-tcp-32k-batched", "raw-tcp", [&] { small.Fetch(*remote); }, check_small, {}, {}});
-  ways.push_back({"grpc-tcp-put-256k", "raw-tcp", [&] { fresh.PutFresh(*remote); }, [] {}, {}, {}});
+  const auto add_socket = [&](const std::string& kind, const RawPair& pair, KvStore& store) {
+    const std::string limit = "raw-" + kind, grpc = "grpc-" + kind;
+    ways.push_back({limit, "", [&] { large.FetchRawFrom(pair.ours); }, check_large, {}, {}});
+    ways.push_back({grpc + "-256k", limit, [&] { large.Fetch(store); }, check_large, {}, {}});
+    ways.push_back({grpc + "-32k-batched", limit, [&] { small.Fetch(store); }, check_small, {}, {}});
+    ways.push_back({grpc + "-put-256k", limit, [&] { fresh.PutFresh(store); }, [] {}, {}, {}});
+  };
+  add_socket("tcp", raw.tcp, *tcp);
+  add_socket("unix", raw.unix_socket, *on_unix);
   if (!wanted.empty()) {
     std::erase_if(ways,
                   [&](const Way& way) { return std::find(wanted.begin(), wanted.end(), way.path) == wanted.end(); });
@@ -242,9 +261,9 @@ Json Run(int rounds, const std::vector<std::string>& wanted) {
       way.cpu.push_back(CpuSecondsOf(child) - cpu);
     }
   }
-  close(raw);
   kill(child, SIGKILL);
   waitpid(child, nullptr, 0);
+  unlink(UnixPath(child).c_str());
   Json rows = Json::array();
   for (const Way& way : ways) rows.push_back(Row(way, ways));
   return {{"call_bytes", kCallBytes}, {"rounds", rounds}, {"rows", rows}};

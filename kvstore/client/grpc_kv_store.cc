@@ -160,8 +160,8 @@ GrpcKvStore::~GrpcKvStore() = default;
 absl::StatusOr<std::unique_ptr<GrpcKvStore>> GrpcKvStore::Create(const std::string& address,
                                                                  const GrpcStoreOptions& options, const Clock& clock,
                                                                  Metrics* metrics) {
-  SLIMFILL_ASSIGN_OR_RETURN(const ListenAddress parsed, ParseListenAddress(address));
-  if (parsed.port == 0) {
+  SLIMFILL_ASSIGN_OR_RETURN(const ListenAddress parsed, ParseEndpoint(address));
+  if (parsed.unix_path.empty() && parsed.port == 0) {
     return absl::InvalidArgumentError(absl::StrCat("KV store address '", address,
                                                    "' has port 0: give the port that "
                                                    "slimfill-kvstore printed when it started"));

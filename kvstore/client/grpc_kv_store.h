@@ -30,8 +30,8 @@ struct GrpcStoreOptions {
 
 class GrpcKvStore final : public KvStore {
  public:
-  // `address`: HOST:PORT. Does not connect yet, so the store may come up later. INVALID_ARGUMENT for a malformed
-  // address. `clock` and `metrics` (may be null) outlive the store.
+  // `address`: HOST:PORT or unix:PATH. Does not connect yet, so the store may come up later. INVALID_ARGUMENT for a
+  // malformed address. `clock` and `metrics` (may be null) outlive the store.
   static absl::StatusOr<std::unique_ptr<GrpcKvStore>> Create(const std::string& address,
                                                              const GrpcStoreOptions& options, const Clock& clock,
                                                              Metrics* metrics);

@@ -5,6 +5,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "base/unix_socket.h"
 #include "google/protobuf/generated_message_reflection.h"
 #include "grpc/health/v1/health.pb.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
@@ -58,15 +60,19 @@ absl::StatusOr<std::unique_ptr<KvServer>> KvServer::Start(const ListenAddress& l
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   // The library's health service brings no descriptor: without this reflection names it but cannot describe it.
   google::protobuf::LinkMessageReflection<grpc::health::v1::HealthCheckRequest>();
+  if (!listen.unix_path.empty()) SLIMFILL_RETURN_IF_ERROR(PrepareUnixSocket(listen.unix_path));
   grpc::ServerBuilder builder;
   Configure(builder);
   int port = 0;
   builder.AddListeningPort(FormatListenAddress(listen), grpc::InsecureServerCredentials(), &port);
   builder.RegisterService(&impl->service);
-  impl->server = builder.BuildAndStart();
+  {
+    const OwnerOnlyFiles guard;  // a unix socket is no way in for other users
+    impl->server = builder.BuildAndStart();
+  }
   if (impl->server == nullptr || port == 0) {
     return absl::UnavailableError(absl::StrCat("cannot listen on ", FormatListenAddress(listen),
-                                               ": the port is in use or the host is not an address of this machine; "
+                                               ": the port is in use, or the host is not an address of this machine; "
                                                "choose another with --listen (port 0 picks a free one)"));
   }
   impl->address = listen;

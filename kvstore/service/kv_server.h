@@ -15,7 +15,8 @@ namespace slimfill::kvstore {
 
 class KvServer {
  public:
-  // Listens at once; UNAVAILABLE with the remedy when it cannot. Port 0 picks a free one. `store`, `clock` and
+  // Listens at once; UNAVAILABLE (or FAILED_PRECONDITION: base/unix_socket.h) with the remedy when it cannot. Port 0
+  // picks a free one. `store`, `clock` and
   // `metrics` outlive the server.
   static absl::StatusOr<std::unique_ptr<KvServer>> Start(const ListenAddress& listen, LocalKvStore& store,
                                                          const Clock& clock, Metrics& metrics);

@@ -27,7 +27,8 @@ void Define(CLI::App& app, RawOptions& raw) {
   const auto add = [&app](const char* name, std::string& value, const char* help, const char* environment) {
     app.add_option(name, value, help)->envname(environment)->capture_default_str();
   };
-  add("--listen", raw.listen, "HOST:PORT to serve on; port 0 picks a free one", "SLIMFILL_KVSTORE_LISTEN");
+  add("--listen", raw.listen, "HOST:PORT (port 0 picks a free one) or unix:PATH to serve on",
+      "SLIMFILL_KVSTORE_LISTEN");
   add("--memory", raw.memory, "Memory for blocks, with KiB, MiB or GiB", "SLIMFILL_KVSTORE_MEMORY");
   add("--metrics-listen", raw.metrics_listen, "HOST:PORT for Prometheus, as in 127.0.0.1:9391, or off",
       "SLIMFILL_KVSTORE_METRICS_LISTEN");
@@ -52,7 +53,7 @@ absl::Status Annotate(const char* flag, const absl::Status& status) {
 
 absl::StatusOr<KvStoreOptions> Interpret(const RawOptions& raw) {
   KvStoreOptions options{.log_level = raw.log_level};
-  absl::StatusOr<ListenAddress> listen = ParseListenAddress(raw.listen);
+  absl::StatusOr<ListenAddress> listen = ParseEndpoint(raw.listen);
   if (!listen.ok()) return Annotate("--listen", listen.status());
   SLIMFILL_RETURN_IF_ERROR(CheckReachable(*listen, "--listen", raw.insecure_listen_any));
   options.listen = *std::move(listen);

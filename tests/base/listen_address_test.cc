@@ -38,5 +38,17 @@ TEST(ListenAddress, FormatReadsBackAsTheSameAddress) {
   }
 }
 
+TEST(Endpoint, IsAHostAndPortOrAUnixSocket) {
+  const ListenAddress unix_socket = *ParseEndpoint("unix:/run/kv.sock");
+  EXPECT_EQ(unix_socket.unix_path, "/run/kv.sock");
+  EXPECT_TRUE(unix_socket.loopback);
+  EXPECT_EQ(FormatListenAddress(unix_socket), "unix:/run/kv.sock");
+  EXPECT_EQ(ParseEndpoint("[::1]:7390")->port, 7390);
+  for (const std::string& text : {std::string("unix:"), "unix:/" + std::string(107, 'x')}) {
+    EXPECT_THAT(std::string(ParseEndpoint(text).status().message()), ::testing::HasSubstr("1 to 107 bytes"));
+  }
+  EXPECT_FALSE(ParseListenAddress("unix:/run/kv.sock").ok());
+}
+
 }  // namespace
 }  // namespace slimfill

@@ -148,10 +148,10 @@ def test_empty_and_overlong_prompts_are_refused_with_the_remedy(stack):
     assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT and "--max-context" in error.value.details()
 
 
-def test_a_request_survives_the_death_of_the_store(start, generated, document):
+def test_a_request_survives_the_death_of_the_store(start, generated, document, tmp_path):
     from slimfill.v1 import inference_pb2 as api
 
-    store = start("slimfill-kvstore", "--listen=127.0.0.1:0", "--memory=1GiB")
+    store = start("slimfill-kvstore", f"--listen=unix:{tmp_path / 'kv.sock'}", "--memory=1GiB")
     server = start("slimfill-server", *server_arguments(kv_store=store.address))
     request = api.GenerateRequest(
         chat=api.Chat(messages=[api.ChatMessage(role="user", content=document + "\n\n" + QUESTION)]),

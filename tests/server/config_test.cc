@@ -109,9 +109,11 @@ TEST_F(ConfigTest, BadValuesNameSourceValueAndWhatIsAllowed) {
   for (const char* value : {"nan", "inf", "-0.1", "1.1", "x"}) {
     EXPECT_THAT(Error({std::string("--randomized-dense-share=") + value}), HasSubstr("a number from 0 to 1")) << value;
   }
-  for (const char* value : {"8080", ":8080", "host:", "host:x", "host:65536", "host:-1", "unix:"}) {
+  for (const char* value : {"8080", ":8080", "host:", "host:x", "host:65536", "host:-1"}) {
     EXPECT_THAT(Error({std::string("--listen=") + value}), HasSubstr("HOST:PORT")) << value;
   }
+  EXPECT_THAT(Error({"--kv-store=unix:"}), HasSubstr("unix:PATH"));
+  EXPECT_THAT(Error({"--metrics-listen=unix:/tmp/metrics"}), HasSubstr("HOST:PORT"));
   EXPECT_THAT(Error({"--listen"}), HasSubstr("--listen"));
 }
 

@@ -1,12 +1,15 @@
 // Client and service over a real socket in one process.
 #include "kvstore/client/grpc_kv_store.h"
 
+#include <unistd.h>
+
 #include <atomic>
 #include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "base/metric_names.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -222,6 +225,19 @@ TEST_F(GrpcKvStoreTest, DeathOfTheStoreOpensTheBreakerAndItsReturnClosesIt) {
   EXPECT_EQ(metrics_.Value(metric::kKvStoreUp), 1);
   EXPECT_EQ(Put(1, 100), Code::kOk);
   EXPECT_EQ(Fetch(1, 100), Code::kOk);
+}
+
+TEST_F(GrpcKvStoreTest, UnixSocketsServeAsTcpDoes) {
+  const std::string address = absl::StrCat("unix:", ::testing::TempDir(), "grpc_kv_store_test.", getpid());
+  StartServer(ParseEndpoint(address).value());
+  Connect({});
+  ASSERT_EQ(Put(1, 5 * kMiB), Code::kOk);
+  EXPECT_EQ(Fetch(1, 5 * kMiB), Code::kOk);
+  server_.reset();
+  EXPECT_EQ(Fetch(1, 100), Code::kUnavailable);
+  StartServer(ParseEndpoint(address).value());
+  WaitUntilHealed();
+  EXPECT_EQ(Fetch(1, 100), Code::kNotFound);
 }
 
 TEST_F(GrpcKvStoreTest, LeasesOfAnEarlierStoreAreUnknown) {

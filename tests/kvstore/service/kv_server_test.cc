@@ -1,12 +1,16 @@
 // The server as other clients meet it: raw stubs, health checks, calls that break the rules.
 #include "kvstore/service/kv_server.h"
 
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <chrono>
 #include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "base/metric_names.h"
 #include "gmock/gmock.h"
 #include "grpc/health/v1/health.grpc.pb.h"
@@ -88,6 +92,26 @@ TEST_F(KvServerTest, PicksAFreePortAndRefusesOneInUse) {
   EXPECT_EQ(second.status().code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(second.status().message()),
               AllOf(HasSubstr(FormatListenAddress(server_->address())), HasSubstr("--listen")));
+}
+
+TEST_F(KvServerTest, ListensOnAUnixSocketOfItsUserAndLeavesNoneBehind) {
+  const std::string path = absl::StrCat(::testing::TempDir(), "kv_server_test.", getpid());
+  const ListenAddress address = ParseEndpoint("unix:" + path).value();
+  auto server = KvServer::Start(address, *store_, clock_, metrics_).value();
+  struct stat found = {};
+  ASSERT_EQ(lstat(path.c_str(), &found), 0);
+  EXPECT_TRUE(S_ISSOCK(found.st_mode));
+  EXPECT_EQ(found.st_mode & 0077, 0u);
+  const auto second = KvServer::Start(server->address(), *store_, clock_, metrics_);
+  EXPECT_THAT(std::string(second.status().message()), HasSubstr("another server"));
+  const auto stub =
+      v1::KvStoreService::NewStub(grpc::CreateChannel("unix:" + path, grpc::InsecureChannelCredentials()));
+  grpc::ClientContext context;
+  context.set_deadline(In(std::chrono::seconds(30)));
+  v1::StatsResponse stats;
+  EXPECT_TRUE(stub->Stats(&context, {}, &stats).ok());
+  server.reset();
+  EXPECT_NE(lstat(path.c_str(), &found), 0);
 }
 
 TEST_F(KvServerTest, StreamsNeedADeadlineThatComes) {
