@@ -73,6 +73,8 @@ inline constexpr MetricDef kKvHits{kCounter, "slimfill_kv_prefix_hit_blocks_tota
                                    "Prefix blocks found in the KV store"};
 inline constexpr MetricDef kKvMisses{kCounter, "slimfill_kv_prefix_miss_blocks_total",
                                      "Prefix blocks not found in the KV store"};
+inline constexpr MetricDef kDensifiedTokens{kCounter, "slimfill_densified_tokens_total",
+                                            "Prompt tokens made hot in idle time: later requests do not run them"};
 inline constexpr MetricDef kKvStoreErrors{kCounter,
                                           "slimfill_kv_store_errors_total",
                                           "KV store operations that failed; each is served as a miss",

@@ -20,6 +20,7 @@ absl::StatusOr<TokenEvent> Decode::Sample(PrunedSequence& sequence, absl::Span<f
   event.top_logprobs = std::move(sampled.top);
   sequence.position = sequence.prompt_tokens + sequence.output->tokens() - 1;
   sequence.last_token = sampled.token;
+  sequence.generated.push_back(sampled.token);
   if (event.finish == FinishReason::kNone && sequence.position + 1 >= p_.max_context) {
     event.finish = FinishReason::kContextFull;
     event.text += sequence.output->Flush();

@@ -79,9 +79,11 @@ struct StageReport {
 
 struct PrefillReport {
   int64_t prompt_tokens = 0;
-  int64_t cached_tokens = 0;           // served by stored prefix blocks
-  bool pruned = false;                 // false: the prompt ran dense
-  std::string served_by;               // "dense", "cold" (pruned), "warm" (pruned, stage 1 partly from the store)
+  int64_t cached_tokens = 0;  // served by stored prefix blocks
+  bool pruned = false;        // false: the prompt ran dense
+  // "dense", "cold" (pruned), "warm" (pruned, stage 1 partly from the store) or "hot" (dense, all layers partly from
+  // it).
+  std::string served_by;
   std::vector<std::string> fallbacks;  // why less was pruned than the plan says: bounded set of reasons
   std::vector<StageReport> stages;
   std::vector<PruneTraceStage> trace;                   // only when asked for, as `question`
@@ -168,6 +170,9 @@ class Engine {
   // One decode step of each sequence, batched. One result per sequence: one that fails does so alone.
   // REQUIRES: each is through prefill and has not finished (or was restarted).
   virtual std::vector<absl::StatusOr<TokenEvent>> DecodeStep(absl::Span<Sequence* const> sequences) = 0;
+  // For when no request is live: a bounded piece of work (less than a chunk) that makes later requests faster. False
+  // when there is none to do now; there may be after the next request.
+  virtual bool RunIdleChunk() = 0;
 };
 
 }  // namespace slimfill::engine

@@ -43,15 +43,61 @@ absl::Status Prefill::Begin(PrunedSequence& sequence, absl::Duration load_budget
   PlanStages(sequence);
   const int stage1_layers = sequence.stages[0].last_layer + 1;
   if (p_.prefix_cache != nullptr && !sequence.request.no_store && stage1_layers == p_.prefix_cache->layers()) {
-    sequence.prefix_keys = p_.prefix_cache->Keys(sequence.request.prompt, sequence.request.tenant_salt);
-    const int64_t loaded =
-        p_.prefix_cache->Load(sequence.prefix_keys, ReusableBlocks(sequence), load_budget,
-                              absl::MakeSpan(sequence.kv).first(stage1_layers), HiddenRows(sequence, 0, rows));
-    sequence.next_row = loaded * kBlockTokens;
-    sequence.report.cached_tokens = sequence.next_row;
+    LoadPrefix(sequence, load_budget);
   }
   UpdateWorkTotal(sequence);
   return absl::OkStatus();
+}
+
+void Prefill::LoadPrefix(PrunedSequence& sequence, absl::Duration budget) {
+  PrefixCache& cache = *p_.prefix_cache;
+  sequence.prefix_keys = cache.Keys(sequence.request.prompt, sequence.request.tenant_salt);
+  const absl::Time deadline = absl::Now() + budget;
+  const bool may_run_hot = MayRunHot(sequence);
+  const int64_t asked = may_run_hot ? (sequence.prompt_tokens - 1) / kBlockTokens : ReusableBlocks(sequence);
+  const auto keys = absl::MakeConstSpan(sequence.prefix_keys).first(asked);
+  const StoredPrefix stored = cache.Find(keys, may_run_hot, deadline);
+  int64_t loaded = 0;
+  if (may_run_hot && RunsHot(sequence, stored, stored.hot_blocks)) loaded = LoadHot(sequence, stored, deadline);
+  sequence.hot_rows = loaded * kBlockTokens;
+  const int64_t end = sequence.stages[0].pruning.has_value() ? ReusableBlocks(sequence) : asked;
+  loaded = cache.LoadStage1(keys, stored, loaded, end, deadline, absl::MakeSpan(sequence.kv).first(cache.layers()),
+                            HiddenRows(sequence, 0, BlockCount(sequence.prompt_tokens) * kBlockTokens));
+  cache.Release(stored, loaded, end);
+  sequence.next_row = loaded * kBlockTokens;
+  sequence.report.cached_tokens = sequence.next_row;
+}
+
+// Makes a pruned sequence a dense one that starts behind what is stored with all layers. Returns the blocks loaded.
+int64_t Prefill::LoadHot(PrunedSequence& sequence, const StoredPrefix& stored, absl::Time deadline) {
+  const int64_t loaded = p_.prefix_cache->LoadHot(sequence.prefix_keys, stored, deadline, absl::MakeSpan(sequence.kv));
+  if (loaded < stored.hot_blocks && !RunsHot(sequence, stored, loaded)) {  // the store went away: not worth it any more
+    for (LayerKv& layer : sequence.kv) layer.Clear();
+    return 0;
+  }
+  PlanDense(sequence);
+  return loaded;
+}
+
+// Whoever asks for a share of blocks, or to see what is kept, wants pruning.
+bool Prefill::MayRunHot(const PrunedSequence& sequence) const {
+  const PruningRequest& pruning = sequence.request.pruning;
+  if (!p_.hot_prefixes) return false;
+  return !sequence.stages[0].pruning.has_value() || (pruning.mode == PruningMode::kAuto && !pruning.trace);
+}
+
+// Whether running densely what is not hot is less work than pruning with what is warm.
+bool Prefill::RunsHot(const PrunedSequence& sequence, const StoredPrefix& stored, int64_t hot_blocks) const {
+  if (hot_blocks == 0) return false;
+  if (!sequence.stages[0].pruning.has_value()) return true;
+  const ModelConfig& config = p_.model.config();
+  const auto flops = [&](const std::vector<Stage>& stages, int64_t stage1_blocks, int64_t all_layers_blocks) {
+    return Flops(StagesWork(stages, config, sequence.prompt_tokens, p_.chunk_tokens, stage1_blocks * kBlockTokens,
+                            all_layers_blocks * kBlockTokens),
+                 config);
+  };
+  const double pruned = flops(sequence.stages, std::min(stored.blocks, ReusableBlocks(sequence)), 0);
+  return flops(DenseStages(p_.prefix_cache->layers() - 1, config.layers), stored.blocks, hot_blocks) <= pruned;
 }
 
 // The queries that score: of the question's last tokens; when it comes last, of everything up to the prompt's end (the
@@ -103,7 +149,8 @@ void Prefill::PlanDense(PrunedSequence& sequence) {
 void Prefill::UpdateWorkTotal(PrunedSequence& sequence) {
   const std::vector<Stage> left(sequence.stages.begin() + sequence.stage, sequence.stages.end());
   const int64_t rows = static_cast<int64_t>(sequence.positions.size());
-  const PrefillWork work = StagesWork(left, p_.model.config(), rows, p_.chunk_tokens, sequence.next_row);
+  const PrefillWork work =
+      StagesWork(left, p_.model.config(), rows, p_.chunk_tokens, sequence.next_row, sequence.hot_rows);
   sequence.work_total_flops = sequence.work_done_flops + Flops(work, p_.model.config());
 }
 
@@ -118,7 +165,8 @@ absl::StatusOr<bool> Prefill::RunChunk(PrunedSequence& sequence, PrefillWork& wo
   const ModelConfig& config = p_.model.config();
   const Stage stage = sequence.stages[sequence.stage];  // a copy: a fallback replaces the stages
   const int64_t rows = static_cast<int64_t>(sequence.positions.size());
-  const int64_t first = sequence.next_row, end = std::min(first + p_.chunk_tokens, rows);
+  const int64_t chunk_tokens = sequence.chunk_tokens > 0 ? sequence.chunk_tokens : p_.chunk_tokens;
+  const int64_t first = sequence.next_row, end = std::min(first + chunk_tokens, rows);
   if (sequence.report.stages.size() == sequence.stage) {
     sequence.report.stages.push_back({.last_layer = stage.last_layer, .tokens_in = rows, .tokens_kept = rows});
   }
@@ -126,7 +174,7 @@ absl::StatusOr<bool> Prefill::RunChunk(PrunedSequence& sequence, PrefillWork& wo
   if (first < end) {
     work = ChunkWork(stage, config, first, end);
     SLIMFILL_RETURN_IF_ERROR(RunLayers(sequence, stage, first, end));
-    if (sequence.stage == 0 && !stage.final) StorePrefix(sequence, first, end);
+    StorePrefix(sequence, stage, first, end);
     sequence.next_row = end;
     sequence.report.work += work;
     sequence.work_done_flops += Flops(work, config);
@@ -175,13 +223,17 @@ absl::Status Prefill::RunLayers(PrunedSequence& sequence, const Stage& stage, in
   return absl::OkStatus();
 }
 
-// Full blocks whose last row has just been run.
-void Prefill::StorePrefix(PrunedSequence& sequence, int64_t first, int64_t end) {
+// Full blocks whose last row has just been run: stage 1, and where nothing was pruned the layers behind it.
+void Prefill::StorePrefix(PrunedSequence& sequence, const Stage& stage, int64_t first, int64_t end) {
   if (sequence.prefix_keys.empty()) return;
-  const int stage1_layers = sequence.stages[0].last_layer + 1;
-  p_.prefix_cache->Store(sequence.prefix_keys, first / kBlockTokens, end / kBlockTokens,
-                         absl::MakeConstSpan(sequence.kv).first(stage1_layers),
-                         HiddenRows(sequence, 0, BlockCount(sequence.prompt_tokens) * kBlockTokens));
+  const int64_t first_block = first / kBlockTokens, end_block = end / kBlockTokens;
+  const auto kv = absl::MakeConstSpan(sequence.kv);
+  if (sequence.stage == 0 && !stage.final) {
+    p_.prefix_cache->StoreStage1(sequence.prefix_keys, first_block, end_block, kv.first(p_.prefix_cache->layers()),
+                                 HiddenRows(sequence, 0, BlockCount(sequence.prompt_tokens) * kBlockTokens));
+  } else if (stage.final && p_.hot_prefixes && !sequence.report.pruned) {
+    p_.prefix_cache->StoreUpper(sequence.prefix_keys, first_block, end_block, kv);
+  }
 }
 
 absl::Status Prefill::EndStage(PrunedSequence& sequence) {
@@ -210,7 +262,7 @@ absl::Status Prefill::EndStage(PrunedSequence& sequence) {
     }
   }
   ++sequence.stage;
-  sequence.next_row = 0;
+  sequence.next_row = sequence.hot_rows;
   UpdateWorkTotal(sequence);
   return absl::OkStatus();
 }

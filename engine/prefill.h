@@ -24,6 +24,7 @@ class Prefill {
     KvStreamer& streamer;
     const Tokenizer& tokenizer;
     int64_t chunk_tokens;
+    bool hot_prefixes;  // dense prefills store all layers, and what is stored so is used
   };
   explicit Prefill(const Parts& parts) : p_(parts) {}
 
@@ -37,11 +38,15 @@ class Prefill {
   void PlanStages(PrunedSequence& sequence);
   void PlanDense(PrunedSequence& sequence);
   TokenRange WindowTokens(const PrunedSequence& sequence) const;
+  void LoadPrefix(PrunedSequence& sequence, absl::Duration budget);
+  int64_t LoadHot(PrunedSequence& sequence, const StoredPrefix& stored, absl::Time deadline);
+  bool MayRunHot(const PrunedSequence& sequence) const;
+  bool RunsHot(const PrunedSequence& sequence, const StoredPrefix& stored, int64_t hot_blocks) const;
   int64_t ReusableBlocks(const PrunedSequence& sequence) const;
   Matrix HiddenRows(PrunedSequence& sequence, int64_t first, int64_t count) const;
 
   absl::Status RunLayers(PrunedSequence& sequence, const Stage& stage, int64_t first, int64_t end);
-  void StorePrefix(PrunedSequence& sequence, int64_t first, int64_t end);
+  void StorePrefix(PrunedSequence& sequence, const Stage& stage, int64_t first, int64_t end);
   absl::Status EndStage(PrunedSequence& sequence);
   bool FallBack(PrunedSequence& sequence, const BlockScores& scores);
   void Prune(PrunedSequence& sequence, const Stage& stage, const BlockScores& scores);

@@ -9,6 +9,7 @@
 #include "base/metric_names.h"
 #include "base/status.h"
 #include "engine/decode.h"
+#include "engine/densifier.h"
 #include "engine/prefill.h"
 
 namespace slimfill::engine {
@@ -64,12 +65,14 @@ class PrunedEngine final : public StudyEngine {
   absl::StatusOr<AllHeadScores> ScoreHeads(SequenceRequest request, int layers) override;
   absl::Status Restart(Sequence& sequence, const SamplingParams& sampling) override;
   std::vector<absl::StatusOr<TokenEvent>> DecodeStep(absl::Span<Sequence* const> sequences) override;
+  bool RunIdleChunk() override { return densifier_ != nullptr && densifier_->RunChunk(); }
 
  private:
   PrunedEngine(Metrics& metrics) : metrics_(metrics) {}
   absl::Status ValidatePruning(const SequenceRequest& request) const;
   void MakeParts(kvstore::KvStore& store, const PrunedEngineOptions& options);
   void FinishReport(PrunedSequence& sequence) const;
+  void NoteConversation(PrunedSequence& ended);
 
   // Constant after Make, in the order of their dependence.
   Metrics& metrics_;
@@ -85,6 +88,7 @@ class PrunedEngine final : public StudyEngine {
   std::unique_ptr<PrefixCache> prefix_cache_;
   std::unique_ptr<Prefill> prefill_;
   std::unique_ptr<Decode> decode_;
+  std::unique_ptr<Densifier> densifier_;  // null: nothing is made hot
 
   // Engine thread.
   double seconds_per_flop_ = kInitialSecondsPerFlop;
@@ -148,16 +152,22 @@ void PrunedEngine::MakeParts(kvstore::KvStore& store, const PrunedEngineOptions&
   const int planned_layers = plan_ == nullptr ? 0 : plan_->stages.front().prune_layer + 1;
   const int prefix_layers = options.prefix_layers > 0 ? options.prefix_layers : planned_layers;
   if (prefix_layers > 0) {
-    const PrefixBlockLayout layout{prefix_layers, page_bytes, model_->config().hidden};
+    const PrefixBlockLayout layout{prefix_layers, model_->config().layers, page_bytes, model_->config().hidden};
     const std::string identity =
         absl::StrCat("slimfill prefix block 1; model ", info_.model_sha256, "; kv ", backend_->kv_layout(), "; linear ",
                      backend_->arithmetic(), "; stage-1 layers ", layout.layers, "; residual f32");
     prefix_cache_ = std::make_unique<PrefixCache>(store, *streamer_, *backend_, metrics_, layout, identity);
   }
-  prefill_ = std::make_unique<Prefill>(Prefill::Parts{*model_, *backend_, *forward_, plan_.get(), prefix_cache_.get(),
-                                                      *streamer_, *tokenizer_, info_.chunk_tokens});
+  prefill_ =
+      std::make_unique<Prefill>(Prefill::Parts{*model_, *backend_, *forward_, plan_.get(), prefix_cache_.get(),
+                                               *streamer_, *tokenizer_, info_.chunk_tokens, options.hot_prefixes});
   decode_ = std::make_unique<Decode>(
       Decode::Parts{*model_, *backend_, *forward_, metrics_, info_.max_context, options.swap_wait});
+  if (prefix_cache_ != nullptr && options.hot_prefixes) {
+    densifier_ = std::make_unique<Densifier>(
+        Densifier::Parts{*model_, *tokenizer_, *pool_, *prefill_, *prefix_cache_, store, metrics_, info_.max_context},
+        Densifier::Options{.min_value = options.densify_min_value});
+  }
 }
 
 absl::Status PrunedEngine::Validate(const SequenceRequest& request) const {
@@ -237,10 +247,14 @@ int64_t PrunedEngine::PagesNeeded(const SequenceRequest& request) const {
 
 absl::StatusOr<std::unique_ptr<Sequence>> PrunedEngine::Start(SequenceRequest request) {
   SLIMFILL_RETURN_IF_ERROR(Validate(request));
-  SLIMFILL_ASSIGN_OR_RETURN(PageReservation reservation, pool_->Reserve(PagesNeeded(request)));
+  absl::StatusOr<PageReservation> reservation = pool_->Reserve(PagesNeeded(request));
+  if (!reservation.ok() && densifier_ != nullptr && densifier_->Pause()) {
+    reservation = pool_->Reserve(PagesNeeded(request));
+  }
+  SLIMFILL_RETURN_IF_ERROR(reservation.status());
   auto sequence = std::make_unique<PrunedSequence>(std::move(request), model_->config().layers, *pool_, *tokenizer_,
                                                    model_->config().vocab);
-  sequence->reservation = std::move(reservation);
+  sequence->reservation = *std::move(reservation);
   const double recompute =
       seconds_per_flop_ * Flops(EstimateWork(sequence->prompt_tokens, PruningMode::kAuto), model_->config());
   const absl::Duration budget = std::max(kMinLoadBudget, absl::Seconds(recompute / 2));
@@ -263,15 +277,28 @@ absl::StatusOr<PrefillStep> PrunedEngine::PrefillChunk(Sequence& opaque) {
   }
   if (step.done) {
     step.fraction_done = 1;
+    if (densifier_ != nullptr && !sequence.request.no_store) {
+      sequence.on_end = [this](PrunedSequence& ended) { NoteConversation(ended); };
+    }
     FinishReport(sequence);
     SLIMFILL_ASSIGN_OR_RETURN(step.first_token, decode_->Sample(sequence, absl::MakeSpan(logits_)));
   }
   return step;
 }
 
+void PrunedEngine::NoteConversation(PrunedSequence& ended) {
+  std::vector<TokenId> tokens = ended.request.prompt;
+  tokens.insert(tokens.end(), ended.generated.begin(), ended.generated.end());
+  densifier_->Note(std::move(tokens), ended.request.tenant_salt);
+}
+
 void PrunedEngine::FinishReport(PrunedSequence& sequence) const {
   PrefillReport& report = sequence.report;
-  report.served_by = !report.pruned ? "dense" : report.cached_tokens > 0 ? "warm" : "cold";
+  if (sequence.hot_rows > 0) {
+    report.served_by = "hot";
+  } else {
+    report.served_by = !report.pruned ? "dense" : report.cached_tokens > 0 ? "warm" : "cold";
+  }
   int64_t pages = 0;
   for (const LayerKv& layer : sequence.kv) pages += layer.pages();
   report.kv_bytes = pages * pool_->page_bytes();
@@ -309,6 +336,7 @@ absl::Status PrunedEngine::Restart(Sequence& opaque, const SamplingParams& sampl
   sequence.sampling = sampling;
   sequence.sampler.emplace(sampling, sequence.request.prompt, model_->config().vocab);
   sequence.output.emplace(*tokenizer_, sampling);
+  sequence.generated.clear();
   // The prompt's last token runs once more: its keys and values are written again as they were, its logits come anew.
   sequence.last_token = sequence.request.prompt.back();
   sequence.position = sequence.prompt_tokens - 1;

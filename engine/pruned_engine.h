@@ -25,6 +25,10 @@ struct PrunedEngineOptions {
   // Layers whose results stored prefixes hold; 0: those up to the plan's first pruning. A request reuses them when its
   // first pruning is at the last of these layers, or when it runs dense.
   int prefix_layers = 0;
+  // Dense prefills store the KV of all layers, and later requests start behind it where that is less work than pruning.
+  // Off for studies of pruning, which must not be answered by a dense prefix.
+  bool hot_prefixes = true;
+  int64_t densify_min_value = 4096;  // requests x tokens from which on a conversation is made hot in idle time
   // How long decode waits at most for blocks that a swap asked for; later ones leave the active set as it is.
   absl::Duration swap_wait = absl::Milliseconds(50);
   // Called while the model is loaded, in [0, 1].

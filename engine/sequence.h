@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -45,6 +46,7 @@ class PrunedSequence final : public Sequence {
     for (int i = 0; i < layers; ++i) kv.emplace_back(pool);
   }
   ~PrunedSequence() override {
+    if (on_end) on_end(*this);
     if (private_area != nullptr) streamer->ClosePrivate(private_area);
   }
 
@@ -53,6 +55,7 @@ class PrunedSequence final : public Sequence {
   std::string Flush() override { return output->Flush(); }
 
   const SequenceRequest request;
+  int64_t chunk_tokens = 0;  // 0: the engine's
   const int64_t prompt_tokens;
   const PrunePlan* plan = nullptr;  // the request's or the engine's; null: dense only
   QuestionSegment question;
@@ -62,6 +65,7 @@ class PrunedSequence final : public Sequence {
   std::vector<Stage> stages;
   size_t stage = 0;                       // the one being run
   int64_t next_row = 0;                   // of the stage's rows
+  int64_t hot_rows = 0;                   // stored with all layers: no stage runs them. Above 0 nothing is pruned
   std::vector<int32_t> positions;         // of the rows, ascending
   std::vector<int32_t> blocks;            // that the rows belong to
   std::unique_ptr<Buffer> hidden_buffer;  // f32 [prompt, hidden]; freed when prefill is done
@@ -84,6 +88,8 @@ class PrunedSequence final : public Sequence {
   SamplingParams sampling;  // the request's, or of the latest restart
   std::optional<Sampler> sampler;
   std::optional<OutputStream> output;
+  std::vector<TokenId> generated;
+  std::function<void(PrunedSequence&)> on_end;  // called first when the sequence is destroyed
   TokenId last_token = -1;
   int64_t position = 0;  // of last_token
   DecodeReport decode;

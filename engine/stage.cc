@@ -53,14 +53,14 @@ PrefillWork ChunkWork(const Stage& stage, const ModelConfig& config, int64_t fir
 }
 
 PrefillWork StagesWork(const std::vector<Stage>& stages, const ModelConfig& config, int64_t prompt_tokens,
-                       int64_t chunk_tokens, int64_t first_row) {
+                       int64_t chunk_tokens, int64_t first_row, int64_t later_first_row) {
   PrefillWork total;
   int64_t rows = prompt_tokens;
   for (const Stage& stage : stages) {
     for (int64_t row = first_row; row < rows; row += chunk_tokens) {
       total += ChunkWork(stage, config, row, std::min(row + chunk_tokens, rows));
     }
-    first_row = 0;
+    first_row = later_first_row;
     if (stage.pruning.has_value()) rows = std::min(rows, stage.keep_blocks * kBlockTokens);
   }
   return total;

@@ -33,9 +33,10 @@ std::vector<Stage> DenseStages(int split_layer, int layers);
 // keys.
 PrefillWork ChunkWork(const Stage& stage, const ModelConfig& config, int64_t first_row, int64_t end_row);
 
-// Work of whole stages cut into chunks, `rows[i]` tokens entering stage i, from row `first_row` of the first stage on.
+// Work of whole stages cut into chunks, for `prompt_tokens` rows that enter the first, from its row `first_row` on and
+// from row `later_first_row` of the others.
 PrefillWork StagesWork(const std::vector<Stage>& stages, const ModelConfig& config, int64_t prompt_tokens,
-                       int64_t chunk_tokens, int64_t first_row);
+                       int64_t chunk_tokens, int64_t first_row, int64_t later_first_row = 0);
 
 // Floating-point operations of a piece of work.
 double Flops(const PrefillWork& work, const ModelConfig& config);

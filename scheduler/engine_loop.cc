@@ -65,7 +65,21 @@ EngineLoop::Outcome EngineLoop::RunOnce() {
       break;
   }
   std::erase_if(live_, [](const auto& state) { return state->phase == Phase::kEnded; });
-  return unit.kind == WorkUnit::Kind::kIdle ? Outcome::kIdle : Outcome::kWorked;
+  if (unit.kind == WorkUnit::Kind::kIdle) return RunIdle();
+  idle_work_at_ = clock_.Now() + options_.idle_delay;
+  return Outcome::kWorked;
+}
+
+EngineLoop::Outcome EngineLoop::RunIdle() {
+  const absl::Time begin = clock_.Now();
+  if (options_.idle_share <= 0 || begin < idle_work_at_) return Outcome::kIdle;
+  if (!engine_.RunIdleChunk()) {
+    idle_work_at_ = absl::InfiniteFuture();
+    return Outcome::kIdle;
+  }
+  const absl::Time end = clock_.Now();
+  idle_work_at_ = end + (end - begin) * (1 / std::min(options_.idle_share, 1.0) - 1);
+  return Outcome::kWorked;
 }
 
 void EngineLoop::TakeIn(Intake::Batch& batch) {

@@ -26,12 +26,14 @@ class EngineLoop {
 
   enum class Outcome {
     kWorked,   // there may be more to do
-    kIdle,     // no request is live: wait for the intake
+    kIdle,     // no request is live: wait for the intake, at most IdleTime()
     kStopped,  // the intake was stopped; every request has had its terminal event
   };
   // Runs at most one work unit. Between units nothing waits for time to pass: while a request is live there is always
   // work (its own, or that of the sequences it waits for), so deadlines are met by looking before each unit.
   Outcome RunOnce();
+  // After kIdle: how long there is nothing to do unless a request comes.
+  absl::Duration IdleTime() const { return idle_work_at_ - clock_.Now(); }
 
  private:
   void TakeIn(Intake::Batch& batch);
@@ -44,6 +46,7 @@ class EngineLoop {
   void Start(RequestState& state);
   void RunChunk(RequestState& state);
   void RunDecodeStep();
+  Outcome RunIdle();
 
   void AfterChunk(RequestState& state, const engine::PrefillStep& step);
   void ReportProgress(RequestState& state, const engine::PrefillStep& step);
@@ -64,8 +67,9 @@ class EngineLoop {
   Metrics& metrics_;
   Intake& intake_;
   SpeedupTracker speedup_;
-  std::vector<std::unique_ptr<RequestState>> live_;  // in order of arrival; ended ones until the end of RunOnce
-  bool decode_due_ = false;                          // see PlannerState
+  std::vector<std::unique_ptr<RequestState>> live_;   // in order of arrival; ended ones until the end of RunOnce
+  bool decode_due_ = false;                           // see PlannerState
+  absl::Time idle_work_at_ = absl::InfiniteFuture();  // if no request comes before
 };
 
 }  // namespace slimfill::scheduler

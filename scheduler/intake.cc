@@ -160,9 +160,12 @@ Intake::Batch Intake::Take() {
   return batch;
 }
 
-void Intake::WaitForWork() {
+void Intake::WaitForWork(absl::Duration at_most) {
+  const absl::Time deadline = absl::Now() + at_most;
   absl::MutexLock lock(&mutex_);
-  while (inbox_.arrived.empty() && inbox_.cancelled.empty() && !inbox_.stopping) changed_.Wait(&mutex_);
+  while (inbox_.arrived.empty() && inbox_.cancelled.empty() && !inbox_.stopping) {
+    if (changed_.WaitWithDeadline(&mutex_, deadline)) return;
+  }
 }
 
 void Intake::NoteStarted(RequestId id, int64_t remaining_tokens, double remaining) {

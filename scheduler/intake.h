@@ -40,8 +40,8 @@ class Intake {
     std::vector<RequestId> cancelled;                    // of these or earlier ones; may have ended since
     bool stopping = false;
   };
-  Batch Take();        // does not wait
-  void WaitForWork();  // until Take has something to say
+  Batch Take();                              // does not wait
+  void WaitForWork(absl::Duration at_most);  // until Take has something to say
 
   // The engine thread's reports. `remaining` is the share of the request's estimated prefill that is still to do.
   void NoteStarted(RequestId id, int64_t remaining_tokens, double remaining);

@@ -35,7 +35,7 @@ class SchedulerImpl final : public Scheduler {
         case EngineLoop::Outcome::kWorked:
           break;
         case EngineLoop::Outcome::kIdle:
-          intake_.WaitForWork();
+          intake_.WaitForWork(loop_.IdleTime());
           break;
         case EngineLoop::Outcome::kStopped:
           return;

@@ -80,6 +80,10 @@ struct SchedulerOptions {
   double randomized_dense_share = 0.01;  // eligible AUTO requests that run dense, for the honest speedup figure
   uint64_t seed = 0;                     // of that draw
   absl::Duration progress_interval = absl::Milliseconds(250);
+  // How much of the time without requests goes into making later ones faster (Engine::RunIdleChunk); 0: none. It begins
+  // some time after the last request, which is often followed by another.
+  double idle_share = 0.5;
+  absl::Duration idle_delay = absl::Seconds(1);
 };
 
 struct Snapshot {

@@ -33,6 +33,7 @@ scheduler::SchedulerOptions SchedulerOptionsOf(const ServerConfig& config) {
   options.max_queued_prompt_tokens = config.max_queue_tokens;
   options.max_running = config.max_running;
   options.randomized_dense_share = config.randomized_dense_share;
+  options.idle_share = config.densify;
   options.seed = std::random_device()();
   return options;
 }

@@ -50,6 +50,7 @@ absl::StatusOr<BuiltEngine> BuildEngine(const ServerConfig& config, Metrics& met
   options.max_context = config.max_context;
   if (config.chunk_tokens > 0) options.chunk_tokens = config.chunk_tokens;
   if (config.kv_pages_memory_bytes > 0) options.kv_pages_bytes = config.kv_pages_memory_bytes;
+  options.hot_prefixes = config.densify > 0;
   options.load_progress = LoadLog();
   const auto begin = std::chrono::steady_clock::now();
   spdlog::info("loading model file={} backend=\"{}\"", config.model, backend->description());

@@ -36,6 +36,7 @@ struct ServerConfig {
   bool reflection = true;
   bool insecure_listen_any = false;
   double randomized_dense_share = 0.01;
+  double densify = 0.5;
   std::string tls_cert, tls_key, tls_client_ca;  // PEM files
   std::string auth_tokens;                       // file of tenant:hexsha256 lines
 };

@@ -152,6 +152,9 @@ std::vector<Option> MakeOptions() {
       Switch("insecure-listen-any", &C::insecure_listen_any, "allow --listen beyond this machine without TLS"),
       Share("randomized-dense-share", &C::randomized_dense_share,
             "share of requests that run dense to measure the speedup"),
+      Share("densify", &C::densify,
+            "share of idle time that goes into running past prompts densely, so that the next question about them is "
+            "answered at once; 0: none"),
       Text("tls-cert", &C::tls_cert, "server certificate, PEM file"),
       Text("tls-key", &C::tls_key, "its private key, PEM file"),
       Text("tls-client-ca", &C::tls_client_ca, "clients must have a certificate of this authority, PEM file"),

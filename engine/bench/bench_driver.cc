@@ -86,6 +86,7 @@ class Driver {
     if (op == "open") return Open(request);
     if (op == "decode") return Decode(request);
     if (op == "close") return Close(request);
+    if (op == "idle") return Idle();
     return absl::InvalidArgumentError(absl::StrCat("unknown op '", op, "'"));
   }
 
@@ -102,10 +103,8 @@ class Driver {
   using Batch = std::vector<std::unique_ptr<Sequence>>;
 
   absl::StatusOr<Json> Prompt(const Json& request) const {
-    SLIMFILL_ASSIGN_OR_RETURN(
-        const BenchPrompt prompt,
-        MakeBenchPrompt(engine_, document_, request.at("tokens"), kDepth,
-                        request.value("next", false) ? BenchQuestion::kNext : BenchQuestion::kFirst));
+    SLIMFILL_ASSIGN_OR_RETURN(const BenchPrompt prompt, MakeBenchPrompt(engine_, document_, request.at("tokens"),
+                                                                        kDepth, request.value("question", 0)));
     return Json{{"tokens", prompt.tokens}, {"content", prompt.content}};
   }
 
@@ -120,6 +119,8 @@ class Driver {
     start.last_user_content = request.at("content").get<std::pair<int64_t, int64_t>>();
     start.pruning.mode = request.at("pruned").get<bool>() ? PruningMode::kAuto : PruningMode::kOff;
     start.no_store = !request.value("store", false);
+    // Whoever wants to see what is kept gets pruning, whatever is hot.
+    start.pruning.trace = !request.value("hot", false);
     start.sampling.max_tokens = max_tokens;
     start.sampling.ignore_eos = true;
     SLIMFILL_ASSIGN_OR_RETURN(std::unique_ptr<Sequence> sequence, engine_.Start(std::move(start)));
@@ -178,6 +179,14 @@ class Driver {
   absl::StatusOr<Json> Close(const Json& request) {
     batches_.erase(request.at("name"));
     return Json::object();
+  }
+
+  // All that there is to do in idle time.
+  Json Idle() {
+    const Stopwatch stopwatch;
+    while (engine_.RunIdleChunk()) {
+    }
+    return stopwatch.Read();
   }
 
   Engine& engine_;

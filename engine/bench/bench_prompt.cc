@@ -12,12 +12,12 @@ constexpr int64_t kMinTokens = 256;
 constexpr int64_t kSpareTokens = 64;  // decoded text may encode to fewer tokens where it was cut
 constexpr char kFact[] = "\n\nThe access code of the north gate is 736152.\n\n";
 constexpr char kQuestion[] = "\n\nWhat is the access code of the north gate?";
-constexpr char kNextQuestion[] = "\n\nWhich gate has the access code 736152?";
+constexpr char kNextQuestion[] = "Which gate has the access code 736152?";
 
 }  // namespace
 
 absl::StatusOr<BenchPrompt> MakeBenchPrompt(const Engine& engine, const std::string& document, int64_t tokens,
-                                            double depth, BenchQuestion question) {
+                                            double depth, int question) {
   if (tokens < kMinTokens) {
     return absl::InvalidArgumentError(
         absl::StrCat("the prompt is to have ", tokens, " tokens: give at least ", kMinTokens));
@@ -35,15 +35,15 @@ absl::StatusOr<BenchPrompt> MakeBenchPrompt(const Engine& engine, const std::str
   const int64_t cut = static_cast<int64_t>(std::clamp(depth, 0.0, 1.0) * static_cast<double>(wanted));
   const std::string text =
       absl::StrCat(engine.tokenizer().Decode(body.first(cut)), kFact, engine.tokenizer().Decode(body.subspan(cut)));
-  const auto ask = [&](const char* asked) -> absl::StatusOr<BenchPrompt> {
+  const auto ask = [&](const std::string& asked) -> absl::StatusOr<BenchPrompt> {
     SLIMFILL_ASSIGN_OR_RETURN(const RenderedChat chat,
                               engine.chat_template()->Render({{"user", absl::StrCat(text, asked)}}));
     return BenchPrompt{chat.tokens, chat.content_ranges.back()};
   };
   SLIMFILL_ASSIGN_OR_RETURN(BenchPrompt prompt, ask(kQuestion));
   const int64_t surplus = static_cast<int64_t>(prompt.tokens.size()) - tokens;
-  if (question == BenchQuestion::kNext) {
-    SLIMFILL_ASSIGN_OR_RETURN(prompt, ask(kNextQuestion));
+  if (question > 0) {
+    SLIMFILL_ASSIGN_OR_RETURN(prompt, ask(absl::StrCat("\n\nQuestion ", question + 1, ": ", kNextQuestion)));
   }
   if (surplus < 0) return absl::InternalError(absl::StrCat("the prompt is ", -surplus, " tokens short"));
   // The document's beginning makes way; template, fact and question stay whole.

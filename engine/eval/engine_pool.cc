@@ -29,6 +29,7 @@ absl::StatusOr<engine::StudyEngine*> EnginePool::For(const Arm& arm) {
 
 absl::Status EnginePool::Load(int prefix_layers) {
   engine::PrunedEngineOptions engine_options;
+  engine_options.hot_prefixes = false;  // an arm that prunes must not be given what a dense one has left
   engine_options.model_path = options_.model_path;
   engine_options.prefix_layers = prefix_layers;
   SLIMFILL_ASSIGN_OR_RETURN(auto backend,

@@ -9,9 +9,16 @@ namespace slimfill::engine {
 namespace {
 
 constexpr int64_t kBlocksPerFetch = 16;
-constexpr absl::Duration kMatchDeadline = absl::Milliseconds(50);
+constexpr absl::Duration kMatchTime = absl::Milliseconds(50);
 
 std::byte* RowBytes(Matrix hidden, int64_t row) { return static_cast<std::byte*>(hidden.Rows(row, 1).data); }
+
+std::vector<kvstore::BlockKey> UpperKeys(absl::Span<const kvstore::BlockKey> keys) {
+  std::vector<kvstore::BlockKey> upper;
+  upper.reserve(keys.size());
+  for (const kvstore::BlockKey& key : keys) upper.push_back(kvstore::UpperLayersKey(key));
+  return upper;
+}
 
 }  // namespace
 
@@ -33,69 +40,131 @@ std::vector<kvstore::BlockKey> PrefixCache::Keys(absl::Span<const TokenId> token
   return kvstore::ChainKeys(kvstore::ChainRoot(identity_, tenant_salt), tokens, kBlockTokens);
 }
 
-int64_t PrefixCache::Load(absl::Span<const kvstore::BlockKey> keys, int64_t max_blocks, absl::Duration budget,
-                          absl::Span<LayerKv> layers, Matrix hidden) {
-  keys = keys.first(std::clamp<int64_t>(max_blocks, 0, keys.size()));
-  if (keys.empty()) return 0;
-  const absl::Time begin = absl::Now();
-  const auto match = store_.MatchPrefix(keys, begin + std::min(budget, kMatchDeadline));
-  if (!match.ok() || match->blocks == 0) {
-    metrics_.Add(metric::kKvMisses, {}, static_cast<double>(keys.size()));
-    return 0;
+// Hot blocks first: they are then the less recently used, so that a store that is short of room keeps stage 1 longer.
+StoredPrefix PrefixCache::Find(absl::Span<const kvstore::BlockKey> keys, bool hot, absl::Time deadline) {
+  StoredPrefix prefix;
+  if (keys.empty()) return prefix;
+  deadline = std::min(deadline, absl::Now() + kMatchTime);
+  kvstore::PrefixMatch upper;
+  if (hot) {
+    auto match = store_.MatchPrefix(UpperKeys(keys), deadline);
+    if (!match.ok()) return prefix;
+    upper = *match;
+    prefix.hot_lease = upper.lease;
   }
-  int64_t loaded = 0;
-  absl::Status status;
-  while (status.ok() && loaded < match->blocks) {
-    const int64_t count = std::min(kBlocksPerFetch, match->blocks - loaded);
-    status = LoadBatch(keys.subspan(loaded, count), loaded, match->lease, begin + budget, layers, hidden, loaded);
+  if (const auto match = store_.MatchPrefix(keys, deadline); match.ok()) {
+    prefix.blocks = match->blocks;
+    prefix.lease = match->lease;
+    prefix.hot_blocks = std::min(upper.blocks, match->blocks);
   }
-  store_.Release(match->lease);
+  return prefix;
+}
+
+void PrefixCache::Release(const StoredPrefix& prefix, int64_t loaded, int64_t asked) {
+  for (const kvstore::LeaseId lease : {prefix.lease, prefix.hot_lease}) {
+    if (lease != 0) store_.Release(lease);
+  }
   metrics_.Add(metric::kKvHits, {}, static_cast<double>(loaded));
-  metrics_.Add(metric::kKvMisses, {}, static_cast<double>(static_cast<int64_t>(keys.size()) - loaded));
+  metrics_.Add(metric::kKvMisses, {}, static_cast<double>(asked - loaded));
+}
+
+int64_t PrefixCache::LoadHot(absl::Span<const kvstore::BlockKey> keys, const StoredPrefix& prefix, absl::Time deadline,
+                             absl::Span<LayerKv> layers) {
+  const std::vector<kvstore::BlockKey> upper_keys = UpperKeys(keys.first(prefix.hot_blocks));
+  const auto unpack_into = [&](absl::Span<LayerKv> part) {
+    return [this, part](int32_t block, absl::Span<const std::byte> pages) { return UnpackPages(pages, block, part); };
+  };
+  const Ranges ranges[] = {
+      {keys, layout_.stage1_kv_bytes(), prefix.lease, unpack_into(layers.first(layout_.layers))},
+      {upper_keys, layout_.upper_bytes(), prefix.hot_lease, unpack_into(layers.subspan(layout_.layers))}};
+  return LoadBlocks(ranges, 0, prefix.hot_blocks, deadline);
+}
+
+int64_t PrefixCache::LoadStage1(absl::Span<const kvstore::BlockKey> keys, const StoredPrefix& prefix, int64_t first,
+                                int64_t end, absl::Time deadline, absl::Span<LayerKv> layers, Matrix hidden) {
+  const auto unpack = [&](int32_t block, absl::Span<const std::byte> value) {
+    SLIMFILL_RETURN_IF_ERROR(UnpackPages(value.first(layout_.stage1_kv_bytes()), block, layers));
+    backend_.WritePage(value.subspan(layout_.stage1_kv_bytes()), RowBytes(hidden, block * kBlockTokens));
+    return absl::OkStatus();
+  };
+  const Ranges ranges[] = {{keys, layout_.stage1_bytes(), prefix.lease, unpack}};
+  return LoadBlocks(ranges, first, std::min(end, prefix.blocks), deadline);
+}
+
+int64_t PrefixCache::LoadBlocks(absl::Span<const Ranges> ranges, int64_t first, int64_t end, absl::Time deadline) {
+  int64_t loaded = first;
+  absl::Status status;
+  while (status.ok() && loaded < end) {
+    status = LoadBatch(ranges, loaded, std::min(loaded + kBlocksPerFetch, end), deadline, loaded);
+  }
   return loaded;
 }
 
-absl::Status PrefixCache::LoadBatch(absl::Span<const kvstore::BlockKey> keys, int64_t first, kvstore::LeaseId lease,
-                                    absl::Time deadline, absl::Span<LayerKv> layers, Matrix hidden, int64_t& loaded) {
-  const int64_t value_bytes = layout_.value_bytes();
-  scratch_.resize(kBlocksPerFetch * value_bytes);
-  std::vector<kvstore::FetchItem> items;
-  for (size_t i = 0; i < keys.size(); ++i) {
-    items.push_back({keys[i], 0, absl::MakeSpan(scratch_).subspan(i * value_bytes, value_bytes)});
+absl::Status PrefixCache::LoadBatch(absl::Span<const Ranges> ranges, int64_t first, int64_t end, absl::Time deadline,
+                                    int64_t& loaded) {
+  int64_t block_bytes = 0;
+  for (const Ranges& range : ranges) block_bytes += range.bytes;
+  scratch_.resize(kBlocksPerFetch * block_bytes);
+  std::vector<std::vector<kvstore::FetchItem>> items(ranges.size());
+  std::vector<std::vector<absl::Status>> statuses(ranges.size());
+  absl::Span<std::byte> free = absl::MakeSpan(scratch_);
+  for (size_t r = 0; r < ranges.size(); ++r) {
+    const Ranges& range = ranges[r];
+    for (int64_t block = first; block < end; ++block) {
+      items[r].push_back({range.keys[block], 0, free.first(range.bytes)});
+      free.remove_prefix(range.bytes);
+    }
+    SLIMFILL_ASSIGN_OR_RETURN(statuses[r], store_.Fetch(items[r], range.lease, deadline));
   }
-  SLIMFILL_ASSIGN_OR_RETURN(const std::vector<absl::Status> statuses, store_.Fetch(items, lease, deadline));
-  for (size_t i = 0; i < keys.size(); ++i) {
-    SLIMFILL_RETURN_IF_ERROR(statuses[i]);
-    SLIMFILL_RETURN_IF_ERROR(Unpack(items[i].destination, static_cast<int32_t>(first + i), layers, hidden));
+  for (int64_t i = 0; i < end - first; ++i) {
+    for (const auto& status : statuses) SLIMFILL_RETURN_IF_ERROR(status[i]);
+    for (size_t r = 0; r < ranges.size(); ++r) {
+      SLIMFILL_RETURN_IF_ERROR(ranges[r].unpack(static_cast<int32_t>(first + i), items[r][i].destination));
+    }
     ++loaded;
   }
   return absl::OkStatus();
 }
 
-absl::Status PrefixCache::Unpack(absl::Span<const std::byte> value, int32_t block, absl::Span<LayerKv> layers,
-                                 Matrix hidden) {
-  for (int layer = 0; layer < layout_.layers; ++layer) {
-    SLIMFILL_RETURN_IF_ERROR(layers[layer].Append(block));
-    backend_.WritePage(value.subspan(layer * layout_.page_bytes, layout_.page_bytes), layers[layer].view().back().page);
+absl::Status PrefixCache::UnpackPages(absl::Span<const std::byte> pages, int32_t block, absl::Span<LayerKv> layers) {
+  for (LayerKv& layer : layers) {
+    SLIMFILL_RETURN_IF_ERROR(layer.Append(block));
+    backend_.WritePage(pages.first(layout_.page_bytes), layer.view().back().page);
+    pages.remove_prefix(layout_.page_bytes);
   }
-  backend_.WritePage(value.subspan(layout_.layers * layout_.page_bytes), RowBytes(hidden, block * kBlockTokens));
   return absl::OkStatus();
 }
 
-void PrefixCache::Store(absl::Span<const kvstore::BlockKey> keys, int64_t first, int64_t end,
-                        absl::Span<const LayerKv> layers, ConstMatrix hidden) {
+void PrefixCache::PackPages(int64_t block, absl::Span<const LayerKv> layers, absl::Span<std::byte> pages) {
+  for (const LayerKv& layer : layers) {
+    const KvBlock& entry = layer.view()[block];
+    SLIMFILL_CHECK(entry.block == block);
+    backend_.ReadPage(entry.page, pages.first(layout_.page_bytes));
+    pages.remove_prefix(layout_.page_bytes);
+  }
+}
+
+void PrefixCache::StoreStage1(absl::Span<const kvstore::BlockKey> keys, int64_t first, int64_t end,
+                              absl::Span<const LayerKv> layers, ConstMatrix hidden) {
   end = std::min<int64_t>(end, keys.size());
   for (int64_t block = first; block < end; ++block) {
-    std::vector<std::byte> value(layout_.value_bytes());
+    std::vector<std::byte> value(layout_.stage1_bytes());
     const absl::Span<std::byte> bytes = absl::MakeSpan(value);
-    for (int layer = 0; layer < layout_.layers; ++layer) {
-      const KvBlock& entry = layers[layer].view()[block];
-      SLIMFILL_CHECK(entry.block == block);
-      backend_.ReadPage(entry.page, bytes.subspan(layer * layout_.page_bytes, layout_.page_bytes));
-    }
+    PackPages(block, layers, bytes.first(layout_.stage1_kv_bytes()));
     const auto* rows = static_cast<const std::byte*>(hidden.Rows(block * kBlockTokens, kBlockTokens).data);
-    backend_.ReadPage(rows, bytes.subspan(layout_.layers * layout_.page_bytes));
+    backend_.ReadPage(rows, bytes.subspan(layout_.stage1_kv_bytes()));
     streamer_.PutShared(keys[block], block == 0 ? kvstore::BlockKey{} : keys[block - 1], std::move(value));
+  }
+}
+
+void PrefixCache::StoreUpper(absl::Span<const kvstore::BlockKey> keys, int64_t first, int64_t end,
+                             absl::Span<const LayerKv> layers) {
+  end = std::min<int64_t>(end, keys.size());
+  for (int64_t block = first; block < end; ++block) {
+    std::vector<std::byte> value(layout_.upper_bytes());
+    PackPages(block, layers.subspan(layout_.layers), absl::MakeSpan(value));
+    const kvstore::BlockKey parent = block == 0 ? kvstore::BlockKey{} : kvstore::UpperLayersKey(keys[block - 1]);
+    streamer_.PutShared(kvstore::UpperLayersKey(keys[block]), parent, std::move(value));
   }
 }
 

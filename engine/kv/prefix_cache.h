@@ -1,5 +1,10 @@
-// Stored prefixes: stage 1 does not depend on the question, so its KV and the residual stream it ends with are kept per
-// prompt block, and a later request with the same beginning starts after them.
+// Stored prefixes, per prompt block, so that a later request with the same beginning starts after them. Two kinds:
+//
+// - Stage 1 does not depend on the question: its KV and the residual stream it ends with serve pruned prefills, and
+// dense
+//   ones up to there ("warm").
+// - Where a prompt ran densely the other layers' KV is stored too: a request needs to run nothing but what is new, and
+//   gets what dense prefill would have answered ("hot").
 #pragma once
 
 #include <cstddef>
@@ -20,13 +25,23 @@
 
 namespace slimfill::engine {
 
-// The value of a prefix block: the pages of layers [0, layers), then the residual stream of its 64 tokens, f32.
+// Sizes of a block's two values: that of stage 1 has the pages of layers [0, layers), then the residual stream of its
+// 64 tokens, f32; the other has the pages of layers [layers, total_layers).
 struct PrefixBlockLayout {
-  int layers = 0;
+  int layers = 0;  // of stage 1
+  int total_layers = 0;
   int64_t page_bytes = 0;
   int64_t hidden = 0;
-  int64_t residual_bytes() const { return kBlockTokens * hidden * DTypeBytes(DType::kF32); }
-  int64_t value_bytes() const { return layers * page_bytes + residual_bytes(); }
+  int64_t stage1_kv_bytes() const { return layers * page_bytes; }
+  int64_t stage1_bytes() const { return stage1_kv_bytes() + kBlockTokens * hidden * DTypeBytes(DType::kF32); }
+  int64_t upper_bytes() const { return (total_layers - layers) * page_bytes; }
+};
+
+// What the store has of a prompt, kept from eviction until PrefixCache::Release.
+struct StoredPrefix {
+  int64_t blocks = 0;      // with stage 1
+  int64_t hot_blocks = 0;  // with all layers; at most `blocks`
+  kvstore::LeaseId lease = 0, hot_lease = 0;
 };
 
 // Engine thread only.
@@ -37,22 +52,48 @@ class PrefixCache {
               const PrefixBlockLayout& layout, std::string identity);
 
   int layers() const { return layout_.layers; }  // of stage 1, as stored
+  // What a prompt of so many blocks takes in the store when it is hot.
+  int64_t HotBytes(int64_t blocks) const { return blocks * (layout_.stage1_bytes() + layout_.upper_bytes()); }
 
   std::vector<kvstore::BlockKey> Keys(absl::Span<const TokenId> tokens, absl::string_view tenant_salt) const;
 
-  // Loads the longest stored prefix of at most `max_blocks` blocks into `layers` (empty before) and the first rows of
-  // `hidden`, within `budget`. Returns the number of blocks loaded; whatever fails ends the prefix there.
-  int64_t Load(absl::Span<const kvstore::BlockKey> keys, int64_t max_blocks, absl::Duration budget,
-               absl::Span<LayerKv> layers, Matrix hidden);
+  // The longest stored prefix of `keys`; nothing when the store does not answer in time. `hot`: looks for hot blocks
+  // too.
+  StoredPrefix Find(absl::Span<const kvstore::BlockKey> keys, bool hot, absl::Time deadline);
+
+  // Loads all layers of blocks [0, prefix.hot_blocks) into `layers` (of the whole model, empty before). Returns the
+  // number of blocks loaded; whatever fails ends the prefix there.
+  int64_t LoadHot(absl::Span<const kvstore::BlockKey> keys, const StoredPrefix& prefix, absl::Time deadline,
+                  absl::Span<LayerKv> layers);
+  // Loads stage 1 of blocks [first, end) into `layers` (of stage 1, blocks before `first` only) and their rows of
+  // `hidden`. Returns the first block that was not loaded.
+  int64_t LoadStage1(absl::Span<const kvstore::BlockKey> keys, const StoredPrefix& prefix, int64_t first, int64_t end,
+                     absl::Time deadline, absl::Span<LayerKv> layers, Matrix hidden);
+  // Counts what was reused: `loaded` of `asked` blocks.
+  void Release(const StoredPrefix& prefix, int64_t loaded, int64_t asked);
 
   // Copies blocks [first, end) and queues them for writing. REQUIRES: stage 1 has run for them.
-  void Store(absl::Span<const kvstore::BlockKey> keys, int64_t first, int64_t end, absl::Span<const LayerKv> layers,
-             ConstMatrix hidden);
+  void StoreStage1(absl::Span<const kvstore::BlockKey> keys, int64_t first, int64_t end,
+                   absl::Span<const LayerKv> layers, ConstMatrix hidden);
+  // The same for the layers behind stage 1, `layers` being the whole model's. REQUIRES: they have run densely.
+  void StoreUpper(absl::Span<const kvstore::BlockKey> keys, int64_t first, int64_t end,
+                  absl::Span<const LayerKv> layers);
 
  private:
-  absl::Status LoadBatch(absl::Span<const kvstore::BlockKey> keys, int64_t first, kvstore::LeaseId lease,
-                         absl::Time deadline, absl::Span<LayerKv> layers, Matrix hidden, int64_t& loaded);
-  absl::Status Unpack(absl::Span<const std::byte> value, int32_t block, absl::Span<LayerKv> layers, Matrix hidden);
+  // What takes a block's bytes in, asked for as one range for each key.
+  using Unpacker = std::function<absl::Status(int32_t block, absl::Span<const std::byte> bytes)>;
+  struct Ranges {
+    absl::Span<const kvstore::BlockKey> keys;
+    int64_t bytes = 0;  // from the values' beginning
+    kvstore::LeaseId lease = 0;
+    Unpacker unpack;
+  };
+  // Fetches and unpacks blocks [first, end) batch by batch, a block's ranges one after the other.
+  int64_t LoadBlocks(absl::Span<const Ranges> ranges, int64_t first, int64_t end, absl::Time deadline);
+  absl::Status LoadBatch(absl::Span<const Ranges> ranges, int64_t first, int64_t end, absl::Time deadline,
+                         int64_t& loaded);
+  absl::Status UnpackPages(absl::Span<const std::byte> pages, int32_t block, absl::Span<LayerKv> layers);
+  void PackPages(int64_t block, absl::Span<const LayerKv> layers, absl::Span<std::byte> pages);
 
   kvstore::KvStore& store_;
   KvStreamer& streamer_;

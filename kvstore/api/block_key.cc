@@ -54,6 +54,13 @@ std::vector<BlockKey> ChainKeys(const BlockKey& root, absl::Span<const int32_t> 
   return keys;
 }
 
+BlockKey UpperLayersKey(const BlockKey& block) {
+  std::string message;
+  AppendKey(block, &message);
+  message.append("upper layers");
+  return Sha256(message);
+}
+
 BlockKey PrivateKey(const BlockKey& nonce, uint32_t layer, uint32_t block) {
   std::string message;
   AppendKey(nonce, &message);

@@ -22,6 +22,9 @@ BlockKey ChainNext(const BlockKey& parent, absl::Span<const int32_t> tokens);
 // Keys of all *full* blocks of `tokens` (the partial last block has none), in order.
 std::vector<BlockKey> ChainKeys(const BlockKey& root, absl::Span<const int32_t> tokens, int block_tokens);
 
+// Key of a block's second value, the KV of the layers behind stage 1: SHA-256(block's key || "upper layers").
+BlockKey UpperLayersKey(const BlockKey& block);
+
 // Key of a request's private value: SHA-256(nonce || layer || block).
 BlockKey PrivateKey(const BlockKey& nonce, uint32_t layer, uint32_t block);
 

@@ -1,4 +1,5 @@
-"""The next question about a document: cold, and with what the question before left behind, beside llama.cpp's cache."""
+"""The next question about a document: cold, with what the question before left behind (warm), and after idle time in which
+the document was run densely (hot); beside llama.cpp's cache, which holds the dense KV too."""
 
 import statistics
 import time
@@ -11,7 +12,8 @@ from prefill import ratio_table
 from setting import LLAMA, progress
 from table import markdown, number
 
-OURS = ["ours-dense", "ours-pruned", "ours-pruned-warm"]
+OURS = ["ours-dense", "ours-pruned", "ours-pruned-warm", "ours-hot"]
+REUSES = ["ours-pruned-warm", "ours-hot"]
 DEFAULT_TOKENS = [2048, 8192]
 WARM_UP_TOKENS = 512
 STORE_SECONDS = 1.0  # the store is written behind the answer: time for that before the next question
@@ -39,17 +41,28 @@ def run(arguments) -> dict:
 
 
 def measure(ours, names: list[str], peers: dict, tokens: int, repeats: int) -> dict[str, list[dict]]:
-    """The next question, round by round; before each warm answer the first question is asked, untimed."""
-    first, following = ours.ask("prompt", tokens=tokens), ours.ask("prompt", tokens=tokens, next=True)
+    """Another question in every round. What it reuses is made before, untimed: ours once, llama.cpp's in every round."""
+    first = ours.ask("prompt", tokens=tokens)
     ours.ask("prefill", **ours.ask("prompt", tokens=WARM_UP_TOKENS), pruned=False)
     samples = {name: [] for name in [*names, *(f"{name}-warm" for name in peers)]}
-    if "ours-pruned-warm" in names:
+    if not set(names).isdisjoint(REUSES):
         ours.ask("prefill", **first, pruned=True, store=True)
         time.sleep(STORE_SECONDS)
+    if "ours-hot" in names:
+        progress(f"{tokens} tokens: idle work took {ours.ask('idle')['wall_s']:.1f} s")
+        time.sleep(STORE_SECONDS)
     for round_number in range(1, repeats + 1):
+        following = ours.ask("prompt", tokens=tokens, question=round_number)
         for name in names:
-            warm = name == "ours-pruned-warm"
-            samples[name].append(ours.ask("prefill", **following, pruned=name != "ours-dense", store=warm))
+            samples[name].append(
+                ours.ask(
+                    "prefill",
+                    **following,
+                    pruned=name != "ours-dense",
+                    store=name in REUSES,
+                    hot=name == "ours-hot",
+                )
+            )
         for name, peer in peers.items():
             peer.ask("prefill", tokens=first["tokens"])
             samples[f"{name}-warm"].append(peer.ask("resume", tokens=following["tokens"]))

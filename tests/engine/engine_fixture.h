@@ -59,6 +59,7 @@ class EngineTest : public ::testing::Test {
                                                     reinterpret_cast<const std::byte*>(plan.data() + plan.size())});
     }
     options.prefix_layers = prefix_layers_;
+    options.densify_min_value = densify_min_value_;
     options.chunk_tokens = chunk_tokens;
     options.kv_pages_bytes = kv_pages_bytes;
     options.swap_wait = absl::Seconds(30);  // a busy machine must not change an answer
@@ -122,6 +123,7 @@ class EngineTest : public ::testing::Test {
   SystemClock clock_;
   Metrics metrics_;
   int prefix_layers_ = 0;
+  int64_t densify_min_value_ = 4096;
   testing::TinyModelOptions options_;
   std::unique_ptr<kvstore::LocalKvStore> store_;
 };

@@ -110,8 +110,167 @@ TEST_F(EngineTest, DenseReusesAsManyLayersAsAreKept) {
   EXPECT_EQ(first.report.cached_tokens, 0);
   while (store_->Stats(absl::InfiniteFuture())->blocks < 15) absl::SleepFor(absl::Milliseconds(1));
   const Answer again = Run(*engine, request);
-  EXPECT_EQ(again.report.cached_tokens, 14 * 64);  // all but the blocks of the last 64 tokens
+  EXPECT_EQ(again.report.cached_tokens, 15 * 64);  // all whole blocks: the last token runs in any case
   EXPECT_EQ(again, first);
+}
+
+// Runs idle chunks until there is nothing left to do; returns how many.
+int Densify(Engine& engine) {
+  int chunks = 0;
+  while (engine.RunIdleChunk()) ++chunks;
+  return chunks;
+}
+
+// AUTO without a trace, for which every block would have to be scored.
+SequenceRequest AutoRequest(std::vector<TokenId> prompt) {
+  SequenceRequest request;
+  request.prompt = std::move(prompt);
+  request.sampling = {.max_tokens = 12, .logprobs = 20, .ignore_eos = true};
+  return request;
+}
+
+std::vector<TokenId> operator+(std::vector<TokenId> first, const std::vector<TokenId>& second) {
+  first.insert(first.end(), second.begin(), second.end());
+  return first;
+}
+
+class HotPrefixTest : public EngineTest {
+ protected:
+  void AwaitBlocks(uint64_t blocks) {
+    while (store_->Stats(absl::InfiniteFuture())->blocks < blocks) absl::SleepFor(absl::Milliseconds(1));
+  }
+  Answer Dense(Engine& engine, SequenceRequest request) {
+    request.pruning.mode = PruningMode::kOff;
+    request.no_store = true;
+    return Run(engine, request);
+  }
+  const std::vector<TokenId> document_ = Prompt(1000);
+  const std::vector<TokenId> first_ = document_ + Prompt(40, 11), second_ = document_ + Prompt(100, 12);
+};
+
+TEST_F(HotPrefixTest, AfterIdleTimeTheNextQuestionIsAnsweredAsDenselyWould) {
+  densify_min_value_ = 1000;
+  for (const char* plan : {kHeadsPlan, kPaperPlan, kAttentionPlan}) {
+    store_ = *kvstore::LocalKvStore::Create({}, clock_, nullptr);
+    const std::unique_ptr<StudyEngine> engine = MakeEngine(plan);
+    EXPECT_EQ(Densify(*engine), 0) << "nothing was asked yet";
+    EXPECT_EQ(Run(*engine, AutoRequest(first_)).report.served_by, "cold");
+    EXPECT_GT(Densify(*engine), 1);
+    AwaitBlocks(2 * 16);
+    EXPECT_EQ(Densify(*engine), 0) << "all is hot";
+    const Answer hot = Run(*engine, AutoRequest(second_));
+    EXPECT_EQ(hot.report.served_by, "hot");
+    EXPECT_EQ(hot.report.cached_tokens, 960);
+    EXPECT_FALSE(hot.report.pruned);
+    EXPECT_EQ(hot, Dense(*engine, AutoRequest(second_)));
+    EXPECT_EQ(engine->pages_used(), 0);
+  }
+}
+
+TEST_F(HotPrefixTest, ADenseRequestLeavesItsPromptHotAndAHotOneWhatItAdded) {
+  const std::unique_ptr<StudyEngine> engine = MakeEngine(kHeadsPlan);
+  SequenceRequest dense = AutoRequest(first_);
+  dense.pruning.mode = PruningMode::kOff;
+  EXPECT_EQ(Run(*engine, dense).report.served_by, "dense");
+  AwaitBlocks(2 * 16);
+  EXPECT_EQ(Run(*engine, AutoRequest(second_)).report.served_by, "hot");
+  AwaitBlocks(2 * 18);  // the second prompt's last two blocks are its own
+  const std::vector<TokenId> next = second_ + Prompt(70, 13);
+  const Answer hot = Run(*engine, AutoRequest(next));
+  EXPECT_EQ(hot.report.cached_tokens, 17 * 64);
+  EXPECT_EQ(hot, Dense(*engine, AutoRequest(next)));
+}
+
+TEST_F(HotPrefixTest, TheNextTurnOfAChatReusesTheAnswerToo) {
+  densify_min_value_ = 1000;
+  const std::unique_ptr<StudyEngine> engine = MakeEngine(kHeadsPlan);
+  SequenceRequest request = AutoRequest(first_);
+  request.sampling.max_tokens = 100;
+  const Answer answer = Run(*engine, request);
+  Densify(*engine);
+  AwaitBlocks(2 * 17);
+  const std::vector<TokenId> next = first_ + answer.tokens + Prompt(30, 14);
+  const Answer hot = Run(*engine, AutoRequest(next));
+  EXPECT_EQ(hot.report.served_by, "hot");
+  EXPECT_EQ(hot.report.cached_tokens, (1040 + 100 - 1) / 64 * 64);
+  EXPECT_EQ(hot, Dense(*engine, AutoRequest(next)));
+}
+
+TEST_F(HotPrefixTest, WhatIsPrunedIsNotStoredAsDense) {
+  const std::unique_ptr<StudyEngine> engine = MakeEngine(kHeadsPlan);
+  ASSERT_TRUE(Run(*engine, AutoRequest(first_)).report.pruned);
+  AwaitBlocks(16);
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(Run(*engine, AutoRequest(second_)).report.served_by, "warm");
+}
+
+TEST_F(HotPrefixTest, PruningIsPreferredWhereMostOfThePromptIsNew) {
+  const std::unique_ptr<StudyEngine> engine = MakeEngine(kHeadsPlan);
+  SequenceRequest dense = AutoRequest(Prompt(128));
+  dense.pruning.mode = PruningMode::kOff;
+  Run(*engine, dense);
+  AwaitBlocks(2 * 2);
+  SequenceRequest request = AutoRequest(Prompt(128) + Prompt(1500, 15));
+  const Answer warm = Run(*engine, request);
+  EXPECT_EQ(warm.report.served_by, "warm");
+  EXPECT_EQ(warm.report.cached_tokens, 128);
+  request.no_store = true;
+  EXPECT_EQ(warm, Run(*engine, request));
+}
+
+TEST_F(HotPrefixTest, RequestsThatWantPruningGetIt) {
+  const std::unique_ptr<StudyEngine> engine = MakeEngine(kHeadsPlan);
+  SequenceRequest dense = AutoRequest(first_);
+  dense.pruning.mode = PruningMode::kOff;
+  Run(*engine, dense);
+  AwaitBlocks(2 * 16);
+  SequenceRequest custom = AutoRequest(second_);
+  custom.pruning = {.mode = PruningMode::kCustom, .keep_ratio = {0.5f}};
+  SequenceRequest traced = AutoRequest(second_);
+  traced.pruning.trace = true;
+  for (const SequenceRequest& request : {custom, traced}) EXPECT_TRUE(Run(*engine, request).report.pruned);
+}
+
+TEST_F(HotPrefixTest, UnfinishedWorkGivesItsPagesToARequestAndGoesOnLater) {
+  densify_min_value_ = 1000;
+  const int64_t page_bytes = (64 << 20) / MakeEngine(kHeadsPlan)->pages_total();
+  const int64_t pages = 20 * options_.layers;  // enough for one such request, not for two
+  const std::unique_ptr<StudyEngine> engine = MakeEngine(kHeadsPlan, 256, nullptr, pages * page_bytes);
+  Run(*engine, AutoRequest(first_));
+  ASSERT_TRUE(engine->RunIdleChunk());
+  ASSERT_GT(engine->pages_used(), 0);
+  EXPECT_EQ(Run(*engine, AutoRequest(Prompt(1000, 16))).report.served_by, "cold");
+  EXPECT_EQ(engine->pages_used(), 0);
+  EXPECT_GT(Densify(*engine), 0);
+  AwaitBlocks(4 * 15);
+  EXPECT_EQ(Run(*engine, AutoRequest(second_)).report.served_by, "hot");
+}
+
+TEST_F(HotPrefixTest, TenantsDoNotShareThemNorIsAnythingKeptWithoutTheStore) {
+  densify_min_value_ = 1000;
+  const std::unique_ptr<StudyEngine> engine = MakeEngine(kHeadsPlan);
+  SequenceRequest request = AutoRequest(first_);
+  request.no_store = true;
+  Run(*engine, request);
+  EXPECT_EQ(Densify(*engine), 0);
+  request.no_store = false;
+  request.tenant_salt = "a";
+  Run(*engine, request);
+  EXPECT_GT(Densify(*engine), 0);
+  AwaitBlocks(2 * 16);
+  request.tenant_salt = "b";
+  EXPECT_EQ(Run(*engine, request).report.served_by, "cold");
+}
+
+TEST_F(HotPrefixTest, NothingIsDoneForAStoreThatIsGoneOrTooSmall) {
+  densify_min_value_ = 1000;
+  DeadStore dead;
+  const std::unique_ptr<StudyEngine> without = MakeEngine(kHeadsPlan, 256, &dead);
+  Run(*without, AutoRequest(first_));
+  EXPECT_EQ(Densify(*without), 0);
+  store_ = *kvstore::LocalKvStore::Create({.memory_bytes = 1 << 20}, clock_, nullptr);
+  const std::unique_ptr<StudyEngine> small = MakeEngine(kHeadsPlan);
+  Run(*small, AutoRequest(first_));
+  EXPECT_EQ(Densify(*small), 0);
 }
 
 }  // namespace

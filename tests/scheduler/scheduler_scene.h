@@ -133,12 +133,12 @@ struct SteppedScheduler {
     while (loop.RunOnce() == EngineLoop::Outcome::kWorked) {
     }
   }
-  // The chunks and steps so far, in order: "3" a chunk of request 3, "[3 4]" a step of both.
+  // The chunks and steps so far, in order: "3" a chunk of request 3, "[3 4]" a step of both, "~" an idle chunk.
   std::string Order() const {
     std::string order;
     for (const test::FakeCall& call : engine.calls()) {
       if (call.kind == test::FakeCall::Kind::kStart) continue;
-      std::string keys;
+      std::string keys = call.kind == test::FakeCall::Kind::kIdleChunk ? "~" : "";
       for (engine::TokenId key : call.keys) absl::StrAppend(&keys, keys.empty() ? "" : " ", key);
       const bool step = call.kind == test::FakeCall::Kind::kStep;
       absl::StrAppend(&order, order.empty() ? "" : " ", step ? absl::StrCat("[", keys, "]") : keys);

@@ -42,6 +42,7 @@ class EngineWithText final : public engine::Engine {
   std::vector<absl::StatusOr<engine::TokenEvent>> DecodeStep(absl::Span<engine::Sequence* const> sequences) override {
     return fake_.DecodeStep(sequences);
   }
+  bool RunIdleChunk() override { return fake_.RunIdleChunk(); }
 
  private:
   const std::vector<std::byte> bytes_;

@@ -36,6 +36,7 @@ struct FakeEngineOptions {
   double pair_layer_cost = 2e-9;
   absl::Duration step_time = absl::Milliseconds(10);
   absl::Duration start_time = absl::ZeroDuration();
+  absl::Duration idle_chunk_time = absl::Milliseconds(100);
 };
 
 // What happens to a request whose prompt begins with the token it is registered for.
@@ -56,7 +57,7 @@ struct FakeScript {
 
 // One call into the engine, for tests that check the order of work.
 struct FakeCall {
-  enum class Kind { kStart, kChunk, kStep };
+  enum class Kind { kStart, kChunk, kStep, kIdleChunk };
   Kind kind;
   std::vector<engine::TokenId> keys;  // first prompt tokens of the sequences it ran
   absl::Time begin, end;
@@ -147,6 +148,23 @@ class FakeEngine final : public engine::Engine {
     absl::StatusOr<engine::PrefillStep> result = NextChunk(fake);
     Record(FakeCall::Kind::kChunk, {fake.key}, begin);
     return result;
+  }
+
+  bool RunIdleChunk() override {
+    {
+      absl::MutexLock lock(&mutex_);
+      if (idle_chunks_ == 0) return false;
+      --idle_chunks_;
+    }
+    const absl::Time begin = clock_.Now();
+    clock_.Advance(options_.idle_chunk_time);
+    Record(FakeCall::Kind::kIdleChunk, {}, begin);
+    return true;
+  }
+  // What there is to do in idle time.
+  void AddIdleChunks(int count) {
+    absl::MutexLock lock(&mutex_);
+    idle_chunks_ += count;
   }
 
   std::vector<absl::StatusOr<engine::TokenEvent>> DecodeStep(absl::Span<engine::Sequence* const> sequences) override {
@@ -315,6 +333,7 @@ class FakeEngine final : public engine::Engine {
   std::vector<FakeCall> calls_ ABSL_GUARDED_BY(mutex_);
   int64_t pages_used_ ABSL_GUARDED_BY(mutex_) = 0;
   int live_ ABSL_GUARDED_BY(mutex_) = 0;
+  int idle_chunks_ ABSL_GUARDED_BY(mutex_) = 0;
   int max_live_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 

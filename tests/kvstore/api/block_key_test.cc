@@ -51,6 +51,12 @@ TEST(BlockKey, PrivateKeyHashesNonceLayerAndBlock) {
   EXPECT_NE(PrivateKey(nonce, 1, 2), PrivateKey(nonce, 2, 1));
 }
 
+TEST(BlockKey, UpperLayersKeyHashesTheBlocks) {
+  BlockKey block;
+  for (size_t i = 0; i < block.bytes.size(); ++i) block.bytes[i] = static_cast<uint8_t>(i);
+  EXPECT_EQ(ToHex(UpperLayersKey(block)), "7bd7945282c3054e055ef873f6170b7baa67f6f6660a81ba43b56a26b37d37c5");
+}
+
 TEST(BlockKey, RandomKeysDiffer) {
   std::set<std::string> seen;
   for (int i = 0; i < 100; ++i) seen.insert(ToHex(RandomKey()));

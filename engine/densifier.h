@@ -1,0 +1,61 @@
+// Densification: in idle time, past prompts and their answers are run densely and stored with all layers, so that the
+// next question about the same text, or the next turn of the same chat, runs nothing but what is new ("hot").
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "base/metrics.h"
+#include "engine/kv/page_pool.h"
+#include "engine/kv/prefix_cache.h"
+#include "engine/prefill.h"
+#include "engine/prefix_history.h"
+#include "engine/sequence.h"
+#include "kvstore/api/kv_store.h"
+
+namespace slimfill::engine {
+
+// Borrows everything; engine thread only.
+class Densifier {
+ public:
+  struct Parts {
+    const Model& model;
+    const Tokenizer& tokenizer;
+    PagePool& pool;
+    Prefill& prefill;
+    const PrefixCache& prefix_cache;
+    kvstore::KvStore& store;
+    Metrics& metrics;
+    int64_t max_context;
+  };
+  struct Options {
+    int64_t min_value = 4096;    // requests x tokens of a conversation that is worth it
+    int64_t chunk_tokens = 256;  // a request that comes meanwhile waits for one chunk at most
+    size_t remembered = 64;      // conversations
+  };
+  Densifier(const Parts& parts, const Options& options)
+      : p_(parts), options_(options), history_(options.min_value, options.remembered) {}
+
+  // A request that may share prefixes has ended. `tokens`: its prompt and what was generated.
+  void Note(std::vector<TokenId> tokens, const std::string& tenant_salt);
+
+  // Runs a chunk of the most valuable conversation that is not hot yet; false when there is nothing to do now.
+  bool RunChunk();
+
+  // Gives back the pages that unfinished work holds; true when it held any. What it has run is stored already.
+  bool Pause();
+
+ private:
+  bool Begin();
+  // Makes `sequence_` of a conversation; none when it is hot already. Fails when the machine has no room for it now.
+  absl::Status Start(const Conversation& conversation, int64_t blocks);
+
+  const Parts p_;
+  const Options options_;
+  PrefixHistory history_;
+  Conversation* current_ = nullptr;  // what `sequence_` runs
+  std::unique_ptr<PrunedSequence> sequence_;
+  std::vector<float> logits_;  // of no interest
+};
+
+}  // namespace slimfill::engine
