@@ -23,7 +23,7 @@ inline constexpr MetricDef kAdmissionRejections{
 inline constexpr MetricDef kCancellations{
     kCounter, "slimfill_cancellations_total", "Requests ended by the client or a deadline", {"phase"}};
 
-// Latency. prompt_bucket: le_1k, le_4k, le_16k, le_64k, gt_64k. mode: pruned, dense.
+// Latency. prompt_bucket: le_1k, le_4k, le_16k, le_64k, gt_64k. mode: pruned, dense, hot.
 inline constexpr MetricDef kTtft{kHistogram,
                                  "slimfill_time_to_first_token_seconds",
                                  "From arrival to the first token",
@@ -46,7 +46,7 @@ inline constexpr MetricDef kKeptRatio{
     kHistogram, "slimfill_kept_token_ratio", "Share of the prompt's tokens kept after a stage", {"stage"}, kRatio};
 inline constexpr MetricDef kPruningFallback{
     kCounter, "slimfill_pruning_fallback_total", "Requests that pruned less than their plan says", {"reason"}};
-// method: model, randomized. Prompts that were not pruned count as 1.0.
+// method: model, randomized. Prompts that were not pruned count as 1.0; hot ones do not count.
 inline constexpr MetricDef kSpeedup{kGauge, "slimfill_ttft_speedup_ratio", "Dense over actual TTFT", {"method"}};
 inline constexpr MetricDef kSpeedupLow{
     kGauge, "slimfill_ttft_speedup_low_ratio", "Lower end of the speedup's 95 % interval", {"method"}};

@@ -29,9 +29,10 @@ class Densifier {
     int64_t max_context;
   };
   struct Options {
-    int64_t min_value = 4096;    // requests x tokens of a conversation that is worth it
-    int64_t chunk_tokens = 256;  // a request that comes meanwhile waits for one chunk at most
-    size_t remembered = 64;      // conversations
+    int64_t min_value = 4096;  // requests x tokens of a conversation that is worth it
+    // A request that comes meanwhile waits for one chunk at most: little, though larger ones cost less in all.
+    int64_t chunk_tokens = kBlockTokens;
+    size_t remembered = 64;  // conversations
   };
   Densifier(const Parts& parts, const Options& options)
       : p_(parts), options_(options), history_(options.min_value, options.remembered) {}

@@ -81,8 +81,8 @@ struct PrefillReport {
   int64_t prompt_tokens = 0;
   int64_t cached_tokens = 0;  // served by stored prefix blocks
   bool pruned = false;        // false: the prompt ran dense
-  // "dense", "cold" (pruned), "warm" (pruned, stage 1 partly from the store) or "hot" (dense, all layers partly from
-  // it).
+  bool hot = false;           // all layers of cached tokens came from the store; then not pruned
+  // "dense", "cold" (pruned), "warm" (pruned, stage 1 partly from the store) or "hot".
   std::string served_by;
   std::vector<std::string> fallbacks;  // why less was pruned than the plan says: bounded set of reasons
   std::vector<StageReport> stages;

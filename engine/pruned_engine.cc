@@ -294,7 +294,8 @@ void PrunedEngine::NoteConversation(PrunedSequence& ended) {
 
 void PrunedEngine::FinishReport(PrunedSequence& sequence) const {
   PrefillReport& report = sequence.report;
-  if (sequence.hot_rows > 0) {
+  report.hot = sequence.hot_rows > 0;
+  if (report.hot) {
     report.served_by = "hot";
   } else {
     report.served_by = !report.pruned ? "dense" : report.cached_tokens > 0 ? "warm" : "cold";

@@ -201,7 +201,9 @@ void EngineLoop::FirstToken(RequestState& state, const engine::TokenEvent& token
   state.output_tokens = 1;
   ReportFirstToken(state, metrics_);
   metrics_.Add(metric::kGeneratedTokens);
-  speedup_.RecordArm(state.arm, state.prompt_tokens, absl::ToDoubleSeconds(state.timings().ttft));
+  if (!state.sequence->prefill_report().hot) {  // what it took says nothing about pruning
+    speedup_.RecordArm(state.arm, state.prompt_tokens, absl::ToDoubleSeconds(state.timings().ttft));
+  }
   state.sink->OnToken(token);
   if (token.finish != engine::FinishReason::kNone) Finish(state, token.finish);
 }
@@ -240,7 +242,7 @@ void EngineLoop::AddDenseEquivalent(const RequestState& state, Finished& finishe
   const absl::Duration ttft = finished.timings.ttft;
   if (!state.prefill_report.pruned) {  // measured, not modelled
     finished.dense_equivalent_ttft = ttft;
-    speedup_.RecordModel(1);
+    if (!state.prefill_report.hot) speedup_.RecordModel(1);
     return;
   }
   // A dense engine would have found the same prefix stored, so the cached part is nobody's gain.

@@ -49,12 +49,17 @@ void LogEnd(const RequestState& state, const absl::Status& outcome) {
               our_fault ? absl::StrCat(" error=\"", absl::CEscape(outcome.message()), "\"") : std::string());
 }
 
+const char* Mode(const engine::PrefillReport& report) {
+  if (report.pruned) return "pruned";
+  return report.hot ? "hot" : "dense";
+}
+
 }  // namespace
 
 void ReportFirstToken(const RequestState& state, Metrics& metrics) {
   const engine::PrefillReport& report = state.sequence->prefill_report();
   metrics.Observe(metric::kTtft, absl::ToDoubleSeconds(state.timings().ttft),
-                  {kPromptBucketNames[PromptBucket(state.prompt_tokens)], report.pruned ? "pruned" : "dense"});
+                  {kPromptBucketNames[PromptBucket(state.prompt_tokens)], Mode(report)});
   for (size_t i = 0; i < report.stages.size(); ++i) {
     const std::string stage = absl::StrCat(i + 1);
     metrics.Observe(metric::kPrefillSeconds, report.stages[i].compute_seconds, {stage});

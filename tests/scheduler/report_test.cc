@@ -32,6 +32,20 @@ TEST(SchedulerReportTest, LatencyAndTokenMetrics) {
   EXPECT_EQ(metrics.Value(metric::kPromptTokens, {"computed"}), 8192);
 }
 
+TEST(SchedulerReportTest, HotPromptsAreAModeOfTheirOwnAndSayNothingOfPruning) {
+  SteppedScheduler scene({.randomized_dense_share = 0});
+  scene.engine.Script(2, {.cached_tokens = 8000, .hot = true});
+  for (int i = 0; i < 40; ++i) ASSERT_TRUE(scene.Submit(1, 8192, 1).admission.ok());
+  scene.RunUntilIdle();
+  const double speedup = scene.metrics.Value(metric::kSpeedup, {"model"});
+  ASSERT_GT(speedup, 1);
+  ASSERT_TRUE(scene.Submit(2, 8192, 1).admission.ok());
+  scene.RunUntilIdle();
+  EXPECT_EQ(scene.metrics.Value(metric::kTtft, {"le_16k", "hot"}), 1);
+  EXPECT_EQ(scene.metrics.Value(metric::kTtft, {"le_16k", "dense"}), 0);
+  EXPECT_EQ(scene.metrics.Value(metric::kSpeedup, {"model"}), speedup);
+}
+
 TEST(SchedulerReportTest, FallbacksAreCountedByReason) {
   SteppedScheduler scene({.randomized_dense_share = 0});
   scene.engine.Script(1, {.fallbacks = {"low_peak"}});

@@ -47,6 +47,7 @@ struct FakeScript {
   int fail_at_token = -1;  // 1: the first decode step
   absl::Status failure = absl::InternalError("scripted failure");
   int64_t cached_tokens = 0;
+  bool hot = false;     // its cached tokens have all layers
   double slowness = 1;  // of its chunks, against the engine's costs
   int stop_after = 0;   // tokens after which it stops by itself (0: at max_tokens)
   std::vector<std::string> fallbacks;
@@ -257,9 +258,10 @@ class FakeEngine final : public engine::Engine {
     }
     auto sequence = std::make_unique<FakeSequence>(*this, pages, request.prompt.front(), script);
     sequence->max_tokens = script.stop_after > 0 ? script.stop_after : request.sampling.max_tokens;
-    sequence->chunks = Chunks(tokens, script.cached_tokens, request.pruning.mode);
+    const engine::PruningMode mode = script.hot ? engine::PruningMode::kOff : request.pruning.mode;
+    sequence->chunks = Chunks(tokens, script.cached_tokens, mode);
     for (const Chunk& chunk : sequence->chunks) sequence->total += chunk.work;
-    FillReport(*sequence, tokens, Prunes(tokens, request.pruning.mode));
+    FillReport(*sequence, tokens, Prunes(tokens, mode));
     if (request.pruning.trace) {
       sequence->report.trace = script.trace;
       sequence->report.question = script.question;
@@ -271,8 +273,9 @@ class FakeEngine final : public engine::Engine {
     report.prompt_tokens = tokens;
     report.cached_tokens = sequence.script.cached_tokens;
     report.pruned = pruned;
+    report.hot = sequence.script.hot;
     report.fallbacks = sequence.script.fallbacks;
-    report.served_by = !pruned ? "dense" : report.cached_tokens > 0 ? "warm" : "cold";
+    report.served_by = report.hot ? "hot" : !pruned ? "dense" : report.cached_tokens > 0 ? "warm" : "cold";
     report.stages.push_back({.tokens_in = tokens, .tokens_kept = pruned ? Kept(tokens) : tokens});
     if (pruned) report.stages.push_back({.tokens_in = Kept(tokens), .tokens_kept = Kept(tokens)});
   }
