@@ -1,4 +1,4 @@
-// The order in which evictable blocks go: least recently used first. The seam for another policy.
+// The order in which evictable blocks go: least recently used first (docs/decisions/0006-lru-of-leaves.md).
 #pragma once
 
 #include <cstdint>
