@@ -7,12 +7,13 @@ WIDTH, LEFT, RIGHT = 680, 190, 70
 BAR, GAP, HEADING = 16, 6, 28
 
 # Ours stand out, whoever else is beside them; a bar has its name at its foot, so nothing depends on telling colours apart.
+# Plain colours, no variables: not every program that shows SVG knows those.
 STYLE = """
-svg { --text: #1b1b1b; --soft: #5c5c5c; --page: #ffffff; --ours: #0072b2; --other: #a9adb3; }
+text { font: 13px sans-serif; fill: #1b1b1b; } .heading { font-weight: bold; } .soft { fill: #5c5c5c; }
+.page { fill: #ffffff; } .ours { fill: #0072b2; } .other { fill: #a9adb3; }
 @media (prefers-color-scheme: dark) {
-  svg { --text: #e8e8e8; --soft: #a8a8a8; --page: #16181b; --ours: #56b4e9; --other: #5d636b; } }
-.page { fill: var(--page); } text { font: 13px system-ui, sans-serif; fill: var(--text); }
-.heading { font-weight: 600; } .soft { fill: var(--soft); } .ours { fill: var(--ours); } .other { fill: var(--other); }
+  text { fill: #e8e8e8; } .soft { fill: #a8a8a8; } .page { fill: #16181b; } .ours { fill: #56b4e9; } .other { fill: #5d636b; }
+}
 """
 
 
