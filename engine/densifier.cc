@@ -10,7 +10,6 @@
 namespace slimfill::engine {
 namespace {
 
-constexpr absl::Duration kStoreTime = absl::Milliseconds(50);
 constexpr absl::Duration kLoadTime = absl::Seconds(10);  // idle time: loading is still much faster than running
 // A conversation must leave room for others.
 constexpr double kMaxShareOfStore = 0.5;
@@ -38,7 +37,7 @@ bool Densifier::RunChunk() {
 
 bool Densifier::Begin() {
   while ((current_ = history_.Next()) != nullptr) {
-    const absl::StatusOr<kvstore::StoreStats> stats = p_.store.Stats(absl::Now() + kStoreTime);
+    const absl::StatusOr<kvstore::StoreStats> stats = p_.store.Stats(absl::Now() + options_.store_wait);
     if (!stats.ok()) return false;  // nobody would keep the result
     // Whole blocks, for only they are stored, and a token behind them, for one must run.
     const int64_t tokens = std::min<int64_t>(static_cast<int64_t>(current_->tokens.size()), p_.max_context - 1);

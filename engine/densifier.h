@@ -32,7 +32,8 @@ class Densifier {
     int64_t min_value = 4096;  // requests x tokens of a conversation that is worth it
     // A request that comes meanwhile waits for one chunk at most: little, though larger ones cost less in all.
     int64_t chunk_tokens = kBlockTokens;
-    size_t remembered = 64;  // conversations
+    size_t remembered = 64;                              // conversations
+    absl::Duration store_wait = absl::Milliseconds(50);  // for its statistics
   };
   Densifier(const Parts& parts, const Options& options)
       : p_(parts), options_(options), history_(options.min_value, options.remembered) {}

@@ -56,7 +56,7 @@ void Prefill::LoadPrefix(PrunedSequence& sequence, absl::Duration budget) {
   const bool may_run_hot = MayRunHot(sequence);
   const int64_t asked = may_run_hot ? (sequence.prompt_tokens - 1) / kBlockTokens : ReusableBlocks(sequence);
   const auto keys = absl::MakeConstSpan(sequence.prefix_keys).first(asked);
-  const StoredPrefix stored = cache.Find(keys, may_run_hot, deadline);
+  const StoredPrefix stored = cache.Find(keys, may_run_hot, absl::Now() + p_.match_wait);
   int64_t loaded = 0;
   if (may_run_hot && RunsHot(sequence, stored, stored.hot_blocks)) loaded = LoadHot(sequence, stored, deadline);
   sequence.hot_rows = loaded * kBlockTokens;

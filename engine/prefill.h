@@ -24,7 +24,8 @@ class Prefill {
     KvStreamer& streamer;
     const Tokenizer& tokenizer;
     int64_t chunk_tokens;
-    bool hot_prefixes;  // dense prefills store all layers, and what is stored so is used
+    bool hot_prefixes;          // dense prefills store all layers, and what is stored so is used
+    absl::Duration match_wait;  // to hear whether a prefix is stored
   };
   explicit Prefill(const Parts& parts) : p_(parts) {}
 

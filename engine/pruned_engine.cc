@@ -18,7 +18,6 @@ namespace {
 constexpr int64_t kMaxContextLimit = 1 << 20;
 // Until a chunk has been timed. A stored prefix is worth half of what recomputing it would take.
 constexpr double kInitialSecondsPerFlop = 1e-11;
-constexpr absl::Duration kMinLoadBudget = absl::Milliseconds(50);
 
 absl::StatusOr<std::unique_ptr<PrunePlan>> LoadPlan(const std::string& choice, const ModelConfig& config) {
   if (choice == "off") return nullptr;
@@ -76,6 +75,7 @@ class PrunedEngine final : public StudyEngine {
 
   // Constant after Make, in the order of their dependence.
   Metrics& metrics_;
+  absl::Duration store_wait_;
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<Model> model_;
   std::unique_ptr<Tokenizer> tokenizer_;
@@ -146,6 +146,7 @@ absl::StatusOr<std::unique_ptr<StudyEngine>> PrunedEngine::Make(const PrunedEngi
 }
 
 void PrunedEngine::MakeParts(kvstore::KvStore& store, const PrunedEngineOptions& options) {
+  store_wait_ = options.store_wait;
   const int64_t page_bytes = backend_->KvPageBytes(model_->shape());
   pool_ = std::make_unique<PagePool>(*backend_, metrics_, page_bytes, options.kv_pages_bytes / page_bytes);
   streamer_ = std::make_unique<KvStreamer>(store, metrics_, StreamerOptions{.fetch_deadline = options.swap_wait});
@@ -158,15 +159,15 @@ void PrunedEngine::MakeParts(kvstore::KvStore& store, const PrunedEngineOptions&
                      backend_->arithmetic(), "; stage-1 layers ", layout.layers, "; residual f32");
     prefix_cache_ = std::make_unique<PrefixCache>(store, *streamer_, *backend_, metrics_, layout, identity);
   }
-  prefill_ =
-      std::make_unique<Prefill>(Prefill::Parts{*model_, *backend_, *forward_, plan_.get(), prefix_cache_.get(),
-                                               *streamer_, *tokenizer_, info_.chunk_tokens, options.hot_prefixes});
+  prefill_ = std::make_unique<Prefill>(Prefill::Parts{*model_, *backend_, *forward_, plan_.get(), prefix_cache_.get(),
+                                                      *streamer_, *tokenizer_, info_.chunk_tokens, options.hot_prefixes,
+                                                      options.store_wait});
   decode_ = std::make_unique<Decode>(
       Decode::Parts{*model_, *backend_, *forward_, metrics_, info_.max_context, options.swap_wait});
   if (prefix_cache_ != nullptr && options.hot_prefixes) {
     densifier_ = std::make_unique<Densifier>(
         Densifier::Parts{*model_, *tokenizer_, *pool_, *prefill_, *prefix_cache_, store, metrics_, info_.max_context},
-        Densifier::Options{.min_value = options.densify_min_value});
+        Densifier::Options{.min_value = options.densify_min_value, .store_wait = options.store_wait});
   }
 }
 
@@ -257,7 +258,7 @@ absl::StatusOr<std::unique_ptr<Sequence>> PrunedEngine::Start(SequenceRequest re
   sequence->reservation = *std::move(reservation);
   const double recompute =
       seconds_per_flop_ * Flops(EstimateWork(sequence->prompt_tokens, PruningMode::kAuto), model_->config());
-  const absl::Duration budget = std::max(kMinLoadBudget, absl::Seconds(recompute / 2));
+  const absl::Duration budget = std::max(store_wait_, absl::Seconds(recompute / 2));
   SLIMFILL_RETURN_IF_ERROR(prefill_->Begin(*sequence, budget));
   return sequence;
 }

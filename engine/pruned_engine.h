@@ -29,6 +29,9 @@ struct PrunedEngineOptions {
   // Off for studies of pruning, which must not be answered by a dense prefix.
   bool hot_prefixes = true;
   int64_t densify_min_value = 4096;  // requests x tokens from which on a conversation is made hot in idle time
+  // How long a request waits to hear whether a prefix of it is stored. For the prefix itself it waits as long, or half
+  // of what recomputing it takes.
+  absl::Duration store_wait = absl::Milliseconds(50);
   // How long decode waits at most for blocks that a swap asked for; later ones leave the active set as it is.
   absl::Duration swap_wait = absl::Milliseconds(50);
   // Called while the model is loaded, in [0, 1].

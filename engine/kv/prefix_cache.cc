@@ -9,7 +9,6 @@ namespace slimfill::engine {
 namespace {
 
 constexpr int64_t kBlocksPerFetch = 16;
-constexpr absl::Duration kMatchTime = absl::Milliseconds(50);
 
 std::byte* RowBytes(Matrix hidden, int64_t row) { return static_cast<std::byte*>(hidden.Rows(row, 1).data); }
 
@@ -44,7 +43,6 @@ std::vector<kvstore::BlockKey> PrefixCache::Keys(absl::Span<const TokenId> token
 StoredPrefix PrefixCache::Find(absl::Span<const kvstore::BlockKey> keys, bool hot, absl::Time deadline) {
   StoredPrefix prefix;
   if (keys.empty()) return prefix;
-  deadline = std::min(deadline, absl::Now() + kMatchTime);
   kvstore::PrefixMatch upper;
   if (hot) {
     auto match = store_.MatchPrefix(UpperKeys(keys), deadline);

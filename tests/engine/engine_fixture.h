@@ -62,7 +62,7 @@ class EngineTest : public ::testing::Test {
     options.densify_min_value = densify_min_value_;
     options.chunk_tokens = chunk_tokens;
     options.kv_pages_bytes = kv_pages_bytes;
-    options.swap_wait = absl::Seconds(30);  // a busy machine must not change an answer
+    options.swap_wait = options.store_wait = absl::Seconds(30);  // a busy machine must not change an answer
     auto engine = MakePrunedEngine(options, std::move(backend), store == nullptr ? *store_ : *store, metrics_);
     EXPECT_TRUE(engine.ok()) << engine.status();
     return *std::move(engine);
