@@ -68,15 +68,18 @@ densified() {
   curl -sf "http://$metrics/metrics" | sed -n 's/^slimfill_densified_tokens_total //p' | cut -d. -f1
 }
 
-# Until nothing has been added for a while.
+# Until nothing has been added for ten seconds.
 await_hot() {
-  local before=-1 now
-  while now=$(densified) && { [ -z "$now" ] || [ "$now" != "$before" ]; }; do
-    [ -t 1 ] && printf '\r    %s tokens' "${now:-0}"
-    before=${now:-0}
+  local before=0 now quiet=0
+  while [ "$quiet" -lt 2 ]; do
     sleep 5
+    now=$(densified)
+    now=${now:-0}
+    if [ "$now" = "$before" ]; then quiet=$((quiet + 1)); else quiet=0; fi
+    before=$now
+    if [ -t 1 ]; then printf '\r    %s tokens' "$now"; fi
   done
-  [ -t 1 ] && printf '\r'
+  if [ -t 1 ]; then printf '\r'; fi
   echo "    $before tokens are hot"
 }
 
