@@ -54,26 +54,15 @@ bool Densifier::Begin() {
 }
 
 absl::Status Densifier::Start(const Conversation& conversation, int64_t blocks) {
-  const ModelConfig& config = p_.model.config();
   SequenceRequest request;
   request.prompt.assign(conversation.tokens.begin(), conversation.tokens.begin() + blocks * kBlockTokens + 1);
   request.tenant_salt = conversation.tenant_salt;
   request.pruning.mode = PruningMode::kOff;
   request.sampling.max_tokens = 1;
-  SLIMFILL_ASSIGN_OR_RETURN(PageReservation reservation, p_.pool.Reserve((blocks + 1) * config.layers));
-  auto sequence =
-      std::make_unique<PrunedSequence>(std::move(request), config.layers, p_.pool, p_.tokenizer, config.vocab);
-  sequence->reservation = std::move(reservation);
+  SLIMFILL_ASSIGN_OR_RETURN(std::unique_ptr<PrunedSequence> sequence, p_.start(std::move(request), kLoadTime));
   sequence->chunk_tokens = options_.chunk_tokens;
-  SLIMFILL_RETURN_IF_ERROR(p_.prefill.Begin(*sequence, kLoadTime));
   if (sequence->hot_rows < blocks * kBlockTokens) sequence_ = std::move(sequence);
   return absl::OkStatus();
-}
-
-bool Densifier::Pause() {
-  const bool held = sequence_ != nullptr;
-  sequence_.reset();
-  return held;
 }
 
 }  // namespace slimfill::engine

@@ -3,10 +3,12 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "base/metrics.h"
-#include "engine/kv/page_pool.h"
 #include "engine/kv/prefix_cache.h"
 #include "engine/prefill.h"
 #include "engine/prefix_history.h"
@@ -19,9 +21,8 @@ namespace slimfill::engine {
 class Densifier {
  public:
   struct Parts {
-    const Model& model;
-    const Tokenizer& tokenizer;
-    PagePool& pool;
+    // Begins a sequence's prefill, loading what is stored of it for at most so long. Fails where pages are short.
+    std::function<absl::StatusOr<std::unique_ptr<PrunedSequence>>(SequenceRequest, absl::Duration)> start;
     Prefill& prefill;
     const PrefixCache& prefix_cache;
     kvstore::KvStore& store;
@@ -44,12 +45,12 @@ class Densifier {
   // Runs a chunk of the most valuable conversation that is not hot yet; false when there is nothing to do now.
   bool RunChunk();
 
-  // Gives back the pages that unfinished work holds; true when it held any. What it has run is stored already.
-  bool Pause();
+  // Gives back the pages that unfinished work holds. What it has run is stored already.
+  void Pause() { sequence_.reset(); }
 
  private:
   bool Begin();
-  // Makes `sequence_` of a conversation; none when it is hot already. Fails when the machine has no room for it now.
+  // Makes `sequence_` of a conversation; none when it is hot already. Fails when there is no room for it now.
   absl::Status Start(const Conversation& conversation, int64_t blocks);
 
   const Parts p_;

@@ -58,11 +58,11 @@ void Prefill::LoadPrefix(PrunedSequence& sequence, absl::Duration budget) {
   const auto keys = absl::MakeConstSpan(sequence.prefix_keys).first(asked);
   const StoredPrefix stored = cache.Find(keys, may_run_hot, absl::Now() + p_.match_wait);
   int64_t loaded = 0;
-  if (may_run_hot && RunsHot(sequence, stored, stored.hot_blocks)) loaded = LoadHot(sequence, stored, deadline);
+  if (RunsHot(sequence, stored, stored.hot_blocks)) loaded = LoadHot(sequence, stored, deadline);
   sequence.hot_rows = loaded * kBlockTokens;
   const int64_t end = sequence.stages[0].pruning.has_value() ? ReusableBlocks(sequence) : asked;
   loaded = cache.LoadStage1(keys, stored, loaded, end, deadline, absl::MakeSpan(sequence.kv).first(cache.layers()),
-                            HiddenRows(sequence, 0, BlockCount(sequence.prompt_tokens) * kBlockTokens));
+                            AllHiddenRows(sequence));
   cache.Release(stored, loaded, end);
   sequence.next_row = loaded * kBlockTokens;
   sequence.report.cached_tokens = sequence.next_row;
@@ -154,10 +154,14 @@ void Prefill::UpdateWorkTotal(PrunedSequence& sequence) {
   sequence.work_total_flops = sequence.work_done_flops + Flops(work, p_.model.config());
 }
 
-Matrix Prefill::HiddenRows(PrunedSequence& sequence, int64_t first, int64_t count) const {
+Matrix Prefill::AllHiddenRows(PrunedSequence& sequence) const {
   const int64_t hidden = p_.model.config().hidden;
   const int64_t rows = sequence.hidden_buffer->bytes() / (hidden * DTypeBytes(DType::kF32));
-  return sequence.hidden_buffer->As(DType::kF32, rows, hidden).Rows(first, count);
+  return sequence.hidden_buffer->As(DType::kF32, rows, hidden);
+}
+
+Matrix Prefill::HiddenRows(PrunedSequence& sequence, int64_t first, int64_t count) const {
+  return AllHiddenRows(sequence).Rows(first, count);
 }
 
 absl::StatusOr<bool> Prefill::RunChunk(PrunedSequence& sequence, PrefillWork& work, std::vector<float>& logits) {
@@ -230,7 +234,7 @@ void Prefill::StorePrefix(PrunedSequence& sequence, const Stage& stage, int64_t 
   const auto kv = absl::MakeConstSpan(sequence.kv);
   if (sequence.stage == 0 && !stage.final) {
     p_.prefix_cache->StoreStage1(sequence.prefix_keys, first_block, end_block, kv.first(p_.prefix_cache->layers()),
-                                 HiddenRows(sequence, 0, BlockCount(sequence.prompt_tokens) * kBlockTokens));
+                                 AllHiddenRows(sequence));
   } else if (stage.final && p_.hot_prefixes && !sequence.report.pruned) {
     p_.prefix_cache->StoreUpper(sequence.prefix_keys, first_block, end_block, kv);
   }

@@ -45,6 +45,7 @@ class Prefill {
   bool RunsHot(const PrunedSequence& sequence, const StoredPrefix& stored, int64_t hot_blocks) const;
   int64_t ReusableBlocks(const PrunedSequence& sequence) const;
   Matrix HiddenRows(PrunedSequence& sequence, int64_t first, int64_t count) const;
+  Matrix AllHiddenRows(PrunedSequence& sequence) const;  // of whole blocks
 
   absl::Status RunLayers(PrunedSequence& sequence, const Stage& stage, int64_t first, int64_t end);
   void StorePrefix(PrunedSequence& sequence, const Stage& stage, int64_t first, int64_t end);

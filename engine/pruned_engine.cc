@@ -70,6 +70,8 @@ class PrunedEngine final : public StudyEngine {
   PrunedEngine(Metrics& metrics) : metrics_(metrics) {}
   absl::Status ValidatePruning(const SequenceRequest& request) const;
   void MakeParts(kvstore::KvStore& store, const PrunedEngineOptions& options);
+  // Reserves pages and begins prefill, of a valid request.
+  absl::StatusOr<std::unique_ptr<PrunedSequence>> StartSequence(SequenceRequest request, absl::Duration load_budget);
   void FinishReport(PrunedSequence& sequence) const;
   void NoteConversation(PrunedSequence& ended);
 
@@ -165,8 +167,11 @@ void PrunedEngine::MakeParts(kvstore::KvStore& store, const PrunedEngineOptions&
   decode_ = std::make_unique<Decode>(
       Decode::Parts{*model_, *backend_, *forward_, metrics_, info_.max_context, options.swap_wait});
   if (prefix_cache_ != nullptr && options.hot_prefixes) {
+    const auto start = [this](SequenceRequest request, absl::Duration load_budget) {
+      return StartSequence(std::move(request), load_budget);
+    };
     densifier_ = std::make_unique<Densifier>(
-        Densifier::Parts{*model_, *tokenizer_, *pool_, *prefill_, *prefix_cache_, store, metrics_, info_.max_context},
+        Densifier::Parts{start, *prefill_, *prefix_cache_, store, metrics_, info_.max_context},
         Densifier::Options{.min_value = options.densify_min_value, .store_wait = options.store_wait});
   }
 }
@@ -248,18 +253,20 @@ int64_t PrunedEngine::PagesNeeded(const SequenceRequest& request) const {
 
 absl::StatusOr<std::unique_ptr<Sequence>> PrunedEngine::Start(SequenceRequest request) {
   SLIMFILL_RETURN_IF_ERROR(Validate(request));
-  absl::StatusOr<PageReservation> reservation = pool_->Reserve(PagesNeeded(request));
-  if (!reservation.ok() && densifier_ != nullptr && densifier_->Pause()) {
-    reservation = pool_->Reserve(PagesNeeded(request));
-  }
-  SLIMFILL_RETURN_IF_ERROR(reservation.status());
+  const int64_t free_pages = pool_->pages_total() - pool_->pages_reserved();
+  if (densifier_ != nullptr && PagesNeeded(request) > free_pages) densifier_->Pause();
+  const int64_t tokens = static_cast<int64_t>(request.prompt.size());
+  const double recompute = seconds_per_flop_ * Flops(EstimateWork(tokens, PruningMode::kAuto), model_->config());
+  return StartSequence(std::move(request), std::max(store_wait_, absl::Seconds(recompute / 2)));
+}
+
+absl::StatusOr<std::unique_ptr<PrunedSequence>> PrunedEngine::StartSequence(SequenceRequest request,
+                                                                            absl::Duration load_budget) {
+  SLIMFILL_ASSIGN_OR_RETURN(PageReservation reservation, pool_->Reserve(PagesNeeded(request)));
   auto sequence = std::make_unique<PrunedSequence>(std::move(request), model_->config().layers, *pool_, *tokenizer_,
                                                    model_->config().vocab);
-  sequence->reservation = *std::move(reservation);
-  const double recompute =
-      seconds_per_flop_ * Flops(EstimateWork(sequence->prompt_tokens, PruningMode::kAuto), model_->config());
-  const absl::Duration budget = std::max(store_wait_, absl::Seconds(recompute / 2));
-  SLIMFILL_RETURN_IF_ERROR(prefill_->Begin(*sequence, budget));
+  sequence->reservation = std::move(reservation);
+  SLIMFILL_RETURN_IF_ERROR(prefill_->Begin(*sequence, load_budget));
   return sequence;
 }
 

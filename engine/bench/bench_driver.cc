@@ -119,8 +119,8 @@ class Driver {
     start.last_user_content = request.at("content").get<std::pair<int64_t, int64_t>>();
     start.pruning.mode = request.at("pruned").get<bool>() ? PruningMode::kAuto : PruningMode::kOff;
     start.no_store = !request.value("store", false);
-    // Whoever wants to see what is kept gets pruning, whatever is hot.
-    start.pruning.trace = !request.value("hot", false);
+    // Whoever wants to see what is kept gets pruning, whatever the store has of a dense run.
+    start.pruning.trace = !start.no_store && !request.value("hot", false);
     start.sampling.max_tokens = max_tokens;
     start.sampling.ignore_eos = true;
     SLIMFILL_ASSIGN_OR_RETURN(std::unique_ptr<Sequence> sequence, engine_.Start(std::move(start)));

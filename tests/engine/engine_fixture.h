@@ -120,6 +120,11 @@ class EngineTest : public ::testing::Test {
     return answer;
   }
 
+  // Blocks are written behind: until the store has so many.
+  void AwaitBlocks(uint64_t blocks) {
+    while (store_->Stats(absl::InfiniteFuture())->blocks < blocks) absl::SleepFor(absl::Milliseconds(1));
+  }
+
   SystemClock clock_;
   Metrics metrics_;
   int prefix_layers_ = 0;

@@ -38,8 +38,7 @@ TEST_F(EngineTest, WarmPrefixEqualsCold) {
       for (const TokenId token : Prompt(40, 11)) first.push_back(token);
       for (const TokenId token : Prompt(100, 12)) second.push_back(token);
       Run(*engine, Request(first, mode));
-      // Written behind: wait until the store has the prefix.
-      while (store_->Stats(absl::InfiniteFuture())->blocks < 16) absl::SleepFor(absl::Milliseconds(1));
+      AwaitBlocks(16);
       const Answer warm = Run(*engine, Request(second, mode));
       EXPECT_EQ(warm.report.cached_tokens, 960);
       SequenceRequest cold_request = Request(second, mode);
@@ -59,7 +58,7 @@ TEST_F(EngineTest, TenantsDoNotShareAPrefix) {
   SequenceRequest request = Request(Prompt(1000));
   request.tenant_salt = "a";
   Run(*engine, request);
-  while (store_->Stats(absl::InfiniteFuture())->blocks < 15) absl::SleepFor(absl::Milliseconds(1));
+  AwaitBlocks(15);
   request.tenant_salt = "b";
   EXPECT_EQ(Run(*engine, request).report.cached_tokens, 0);
   request.tenant_salt = "a";
@@ -74,7 +73,7 @@ TEST_F(EngineTest, EnginesWithOtherArithmeticDoNotShareAPrefix) {
   EXPECT_NE(int8->info().arithmetic, bf16->info().arithmetic);
   const SequenceRequest request = Request(Prompt(1000));
   Run(*bf16, request);
-  while (store_->Stats(absl::InfiniteFuture())->blocks < 15) absl::SleepFor(absl::Milliseconds(1));
+  AwaitBlocks(15);
   EXPECT_EQ(Run(*int8, request).report.cached_tokens, 0);
   EXPECT_GT(Run(*make("bf16"), request).report.cached_tokens, 0);
 }
@@ -108,7 +107,7 @@ TEST_F(EngineTest, DenseReusesAsManyLayersAsAreKept) {
   const SequenceRequest request = Request(Prompt(1000), PruningMode::kOff);
   const Answer first = Run(*engine, request);
   EXPECT_EQ(first.report.cached_tokens, 0);
-  while (store_->Stats(absl::InfiniteFuture())->blocks < 15) absl::SleepFor(absl::Milliseconds(1));
+  AwaitBlocks(15);
   const Answer again = Run(*engine, request);
   EXPECT_EQ(again.report.cached_tokens, 15 * 64);  // all whole blocks: the last token runs in any case
   EXPECT_EQ(again, first);
@@ -121,14 +120,6 @@ int Densify(Engine& engine) {
   return chunks;
 }
 
-// AUTO without a trace, for which every block would have to be scored.
-SequenceRequest AutoRequest(std::vector<TokenId> prompt) {
-  SequenceRequest request;
-  request.prompt = std::move(prompt);
-  request.sampling = {.max_tokens = 12, .logprobs = 20, .ignore_eos = true};
-  return request;
-}
-
 std::vector<TokenId> operator+(std::vector<TokenId> first, const std::vector<TokenId>& second) {
   first.insert(first.end(), second.begin(), second.end());
   return first;
@@ -136,8 +127,11 @@ std::vector<TokenId> operator+(std::vector<TokenId> first, const std::vector<Tok
 
 class HotPrefixTest : public EngineTest {
  protected:
-  void AwaitBlocks(uint64_t blocks) {
-    while (store_->Stats(absl::InfiniteFuture())->blocks < blocks) absl::SleepFor(absl::Milliseconds(1));
+  // AUTO without a trace, for which every block would have to be scored.
+  static SequenceRequest AutoRequest(std::vector<TokenId> prompt) {
+    SequenceRequest request = Request(std::move(prompt));
+    request.pruning.trace = false;
+    return request;
   }
   Answer Dense(Engine& engine, SequenceRequest request) {
     request.pruning.mode = PruningMode::kOff;
