@@ -116,13 +116,13 @@ def make_rows(samples: dict, shape: str, tokens: int, threads: int, peak: float)
 
 
 def picture(result: dict) -> str:
-    groups = plot.grouped(
+    return plot.bar_chart(
+        "Causal attention",
+        "per cent of the peak measured in the run; longer is faster",
         result["rows"],
         heading=lambda row: f"{name(row['shape'])}, {row['tokens']} tokens, threads: {row['threads']}",
-        name=lambda row: row["engine"],
         value=lambda row: row["percent_of_peak"],
     )
-    return plot.bar_chart("Causal attention", "per cent of the peak measured in the run; longer is faster", groups)
 
 
 def tables(result: dict) -> str:

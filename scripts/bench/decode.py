@@ -107,13 +107,13 @@ def make_rows(samples: dict, read_bytes: dict, tokens: int, bandwidth: float) ->
 
 
 def picture(result: dict) -> str:
-    groups = plot.grouped(
+    return plot.bar_chart(
+        "Decode",
+        "tokens a second of all sequences; longer is faster",
         result["rows"],
         heading=lambda row: f"after {row['tokens']} tokens, batch {row['batch']}",
-        name=lambda row: row["engine"],
         value=lambda row: row["tokens_per_s"],
     )
-    return plot.bar_chart("Decode", "tokens a second of all sequences; longer is faster", groups)
 
 
 def tables(result: dict) -> str:

@@ -23,14 +23,15 @@ def run(arguments) -> dict:
 
 
 def picture(result: dict) -> str:
-    groups = plot.grouped(
+    return plot.bar_chart(
+        "Blocks out of the KV store and into it",
+        "GB a second; longer is faster",
         result["rows"],
         heading=lambda row: f"beside {row['limit']}" if "limit" in row else "limits",
         name=lambda row: row["path"],
         value=lambda row: row["gbps"],
         ours=lambda row: "limit" in row,
     )
-    return plot.bar_chart("Blocks out of the KV store and into it", "GB a second; longer is faster", groups)
 
 
 def tables(result: dict) -> str:

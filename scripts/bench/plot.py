@@ -1,6 +1,5 @@
 """A benchmark's figures as an SVG picture of bars, whole in itself, for light and dark pages."""
 
-from dataclasses import dataclass
 from html import escape
 
 WIDTH, LEFT, RIGHT = 680, 190, 70
@@ -17,39 +16,36 @@ text { font: 13px sans-serif; fill: #1b1b1b; } .heading { font-weight: bold; } .
 """
 
 
-@dataclass
-class Bar:
-    name: str
-    value: float
-    ours: bool
-
-
-def grouped(rows: list[dict], heading, name, value, ours=lambda row: row["engine"].startswith("ours")):
-    """Bars by heading, both in the order of the rows."""
-    groups: dict[str, list[Bar]] = {}
-    for row in rows:
-        groups.setdefault(heading(row), []).append(Bar(name(row), value(row), ours(row)))
-    return groups
-
-
 def tidy(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def bar_chart(title: str, note: str, groups: dict[str, list[Bar]]) -> str:
-    """All bars have one scale, from zero to the largest value. `note`: what a bar is, under the title."""
-    largest = max(bar.value for bars in groups.values() for bar in bars)
+def engine(row: dict) -> str:
+    return row["engine"]
+
+
+def is_ours(row: dict) -> bool:
+    return engine(row).startswith("ours")
+
+
+def bar_chart(title: str, note: str, rows: list[dict], *, heading, value, name=engine, ours=is_ours) -> str:
+    """A bar for each row, all on one scale from zero to the largest value. Of a row: the `heading` that it stands under, its
+    `value`, its `name`, whether it is `ours`. `note`: what a bar is, under the title."""
+    groups: dict[str, list[dict]] = {}
+    for row in rows:
+        groups.setdefault(heading(row), []).append(row)
+    largest = max(map(value, rows))
     y = 52
     parts = []
-    for heading, bars in groups.items():
+    for group, members in groups.items():
         y += HEADING
-        parts.append(f'<text class="heading" x="12" y="{y - 8}">{escape(heading)}</text>')
-        for bar in bars:
-            length = (WIDTH - LEFT - RIGHT) * bar.value / largest
-            kind = "ours" if bar.ours else "other"
-            parts.append(f'<text x="{LEFT - 8}" y="{y + BAR - 4}" text-anchor="end">{escape(bar.name)}</text>')
+        parts.append(f'<text class="heading" x="12" y="{y - 8}">{escape(group)}</text>')
+        for row in members:
+            length = (WIDTH - LEFT - RIGHT) * value(row) / largest
+            kind = "ours" if ours(row) else "other"
+            parts.append(f'<text x="{LEFT - 8}" y="{y + BAR - 4}" text-anchor="end">{escape(name(row))}</text>')
             parts.append(f'<rect class="{kind}" x="{LEFT}" y="{y}" width="{length:.1f}" height="{BAR}" rx="2"/>')
-            parts.append(f'<text x="{LEFT + length + 6:.1f}" y="{y + BAR - 4}">{tidy(bar.value)}</text>')
+            parts.append(f'<text x="{LEFT + length + 6:.1f}" y="{y + BAR - 4}">{tidy(value(row))}</text>')
             y += BAR + GAP
     height = y + 10
     return (

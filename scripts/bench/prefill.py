@@ -111,13 +111,13 @@ def tables(result: dict) -> str:
 
 
 def picture(result: dict) -> str:
-    groups = plot.grouped(
+    return plot.bar_chart(
+        "Prefill of a cold prompt",
+        "prompt tokens a second; longer is faster",
         result["rows"],
         heading=lambda row: f"{row['tokens']} tokens",
-        name=lambda row: row["engine"],
         value=lambda row: row["tokens"] / row["wall_s"],
     )
-    return plot.bar_chart("Prefill of a cold prompt", "prompt tokens a second; longer is faster", groups)
 
 
 def profile_tables(result: dict) -> list[str]:
