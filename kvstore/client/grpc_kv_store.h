@@ -13,9 +13,9 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/metrics.h"
+#include "kvstore/api/circuit_breaker.h"
 #include "kvstore/api/kv_store.h"
 #include "kvstore/api/limits.h"
-#include "kvstore/client/circuit_breaker.h"
 
 namespace slimfill::kvstore {
 

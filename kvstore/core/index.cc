@@ -63,7 +63,7 @@ std::optional<Index::Found> Index::Find(const IndexKey& key) {
   const auto found = shard.entries.find(key);
   if (found == shard.entries.end()) return std::nullopt;
   Touch(shard, key, found->second);
-  return Found{found->second.value, {key, found->second.generation}};
+  return Found{found->second.value, {key, found->second.generation}, found->second.parent.parent()};
 }
 
 std::optional<EntryRef> Index::Pin(const BlockKey& block) {

@@ -53,6 +53,7 @@ class ParentLink {
   ParentLink& operator=(ParentLink&& other) noexcept;
   ~ParentLink();
   explicit operator bool() const { return index_ != nullptr; }
+  const BlockKey& parent() const { return parent_.key.key; }  // all zero for an empty link
 
  private:
   Index* index_ = nullptr;
@@ -65,6 +66,7 @@ class Index {
   struct Found {
     std::shared_ptr<const Value> value;
     EntryRef ref;
+    BlockKey parent;  // all zero when it hangs on none
   };
 
   Index() = default;

@@ -148,7 +148,7 @@ absl::StatusOr<StoreStats> LocalKvStore::Stats(absl::Time deadline) {
 }
 
 absl::StatusOr<PendingValue> LocalKvStore::Reserve(const BlockKey& key, const BlockKey& parent, uint64_t bytes,
-                                                   LeaseId lease) {
+                                                   LeaseId lease, bool parent_is_coming) {
   SLIMFILL_RETURN_IF_ERROR(CallBudget("Put", options_.limits).AddItem(bytes));
   const absl::Time now = clock_.Now();
   EndExpiredLeases(now);
@@ -161,8 +161,9 @@ absl::StatusOr<PendingValue> LocalKvStore::Reserve(const BlockKey& key, const Bl
   ParentLink link;
   if (has_parent) link = index_.LinkParent(parent);
   // A block without its parent cannot be matched: it may have free room, but nothing useful goes for its sake.
-  SLIMFILL_ASSIGN_OR_RETURN(Buffer buffer, AllocateEvicting(bytes, /*may_evict=*/!has_parent || link));
-  return PendingValue(index_key, std::move(link), std::move(buffer));
+  SLIMFILL_ASSIGN_OR_RETURN(Buffer buffer,
+                            AllocateEvicting(bytes, /*may_evict=*/!has_parent || link || parent_is_coming));
+  return PendingValue(index_key, has_parent ? parent : BlockKey{}, std::move(link), std::move(buffer));
 }
 
 absl::StatusOr<Buffer> LocalKvStore::AllocateEvicting(uint64_t bytes, bool may_evict) {
@@ -189,6 +190,8 @@ absl::Status LocalKvStore::Publish(PendingValue value) {
   const LeaseId owner = value.key_.owner;
   const BlockKey key = value.key_.key;
   auto stored = std::make_shared<const Value>(key, std::move(value.buffer_));
+  // The parent may have been published since.
+  if (!value.parent_ && value.parent_key_ != BlockKey{}) value.parent_ = index_.LinkParent(value.parent_key_);
   if (!index_.Insert(value.key_, std::move(stored), std::move(value.parent_))) return absl::OkStatus();
   if (owner != 0) {
     // The lease may have ended while the value was written, and then nobody else will ever remove it.
@@ -230,6 +233,13 @@ absl::StatusOr<ValueRange> LocalKvStore::Read(const BlockKey& key, uint64_t offs
   Count(hits_);
   if (metrics_ != nullptr) metrics_->Add(metric::kKvFetchHits);
   return ValueRange{std::move(found->value), *bytes};
+}
+
+absl::StatusOr<LocalKvStore::Whole> LocalKvStore::ReadWhole(const BlockKey& key) {
+  std::optional<Index::Found> found = index_.Find({0, key});
+  if (!found.has_value()) return absl::NotFoundError(absl::StrCat("block ", ToHex(key), " is not stored"));
+  SLIMFILL_ASSIGN_OR_RETURN(const absl::Span<const std::byte> bytes, found->value->Read(0, found->value->size()));
+  return Whole{{std::move(found->value), bytes}, found->parent};
 }
 
 absl::Status LocalKvStore::FetchItemNow(const FetchItem& item, LeaseId lease) {

@@ -38,15 +38,19 @@ class PendingValue {
  public:
   // Appends the next bytes. INVALID_ARGUMENT when they are more than were announced.
   absl::Status Append(absl::Span<const std::byte> bytes);
+  // For bytes that arrive in place: the room that is left, and how much of its front has been filled since.
+  absl::Span<std::byte> Unwritten() const { return buffer_.bytes().subspan(written_); }
+  void MarkWritten(uint64_t bytes) { written_ += bytes; }
   uint64_t written() const { return written_; }
   uint64_t size() const { return buffer_.bytes().size(); }
 
  private:
   friend class LocalKvStore;
-  PendingValue(IndexKey key, ParentLink parent, Buffer buffer)
-      : key_(std::move(key)), parent_(std::move(parent)), buffer_(std::move(buffer)) {}
+  PendingValue(IndexKey key, const BlockKey& parent_key, ParentLink parent, Buffer buffer)
+      : key_(std::move(key)), parent_key_(parent_key), parent_(std::move(parent)), buffer_(std::move(buffer)) {}
 
   IndexKey key_;
+  BlockKey parent_key_;  // all zero for none
   ParentLink parent_;
   Buffer buffer_;
   uint64_t written_ = 0;
@@ -78,12 +82,22 @@ class LocalKvStore final : public KvStore {
   // The steps that Put and Fetch are made of, for callers whose bytes come and go in pieces.
 
   // Room for a value of `bytes` under a shared (lease 0) or private key. ALREADY_EXISTS when the key is present;
-  // RESOURCE_EXHAUSTED when what could be evicted is not enough.
-  absl::StatusOr<PendingValue> Reserve(const BlockKey& key, const BlockKey& parent, uint64_t bytes, LeaseId lease);
+  // RESOURCE_EXHAUSTED when what could be evicted is not enough. `parent_is_coming`: the caller is about to publish the
+  // parent first, so that room may be made for the value although its parent is not there yet.
+  absl::StatusOr<PendingValue> Reserve(const BlockKey& key, const BlockKey& parent, uint64_t bytes, LeaseId lease,
+                                       bool parent_is_coming = false);
   // REQUIRES: value.written() == value.size(). OK as well when another writer was faster.
   absl::Status Publish(PendingValue value);
   // NOT_FOUND, OUT_OF_RANGE, DATA_LOSS as in Fetch.
   absl::StatusOr<ValueRange> Read(const BlockKey& key, uint64_t offset, uint64_t length, LeaseId lease);
+
+  // A shared value as a whole, verified, with its parent (all zero for none). Counts neither as a hit nor as a miss.
+  // NOT_FOUND, DATA_LOSS as in Fetch.
+  struct Whole {
+    ValueRange range;
+    BlockKey parent;
+  };
+  absl::StatusOr<Whole> ReadWhole(const BlockKey& key);
 
   // Removes shared blocks that are neither leased nor followed by others; a chain may be given front to back. One
   // status per key: NOT_FOUND, FAILED_PRECONDITION when in use.

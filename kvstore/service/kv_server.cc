@@ -38,7 +38,8 @@ void Configure(grpc::ServerBuilder& builder) {
 }  // namespace
 
 struct KvServer::Impl {
-  Impl(LocalKvStore& store, const Clock& clock, Metrics& metrics) : service(store, clock, metrics) {}
+  Impl(LocalKvStore& store, const Clock& clock, Metrics& metrics, TieredStore* tier)
+      : service(store, clock, metrics, tier) {}
 
   ListenAddress address;
   KvService service;
@@ -52,10 +53,10 @@ KvServer::~KvServer() { Stop(absl::ZeroDuration()); }
 const ListenAddress& KvServer::address() const { return impl_->address; }
 
 absl::StatusOr<std::unique_ptr<KvServer>> KvServer::Start(const ListenAddress& listen, LocalKvStore& store,
-                                                          const Clock& clock, Metrics& metrics) {
+                                                          const Clock& clock, Metrics& metrics, TieredStore* tier) {
   // Without a matching shutdown: gRPC 1.51 may wait 10 s for its own backup poller when its last user goes.
   grpc_init();
-  auto impl = std::make_unique<Impl>(store, clock, metrics);
+  auto impl = std::make_unique<Impl>(store, clock, metrics, tier);
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   // The library's health service brings no descriptor: without this reflection names it but cannot describe it.

@@ -10,16 +10,17 @@
 #include "base/listen_address.h"
 #include "base/metrics.h"
 #include "kvstore/core/local_store.h"
+#include "kvstore/l2/tiered_store.h"
 
 namespace slimfill::kvstore {
 
 class KvServer {
  public:
   // Listens at once; UNAVAILABLE (or FAILED_PRECONDITION: base/unix_socket.h) with the remedy when it cannot. Port 0
-  // picks a free one. `store`, `clock` and
-  // `metrics` outlive the server.
+  // picks a free one. `store`, `clock`, `metrics` and `tier` (may be null: no L2) outlive the server.
   static absl::StatusOr<std::unique_ptr<KvServer>> Start(const ListenAddress& listen, LocalKvStore& store,
-                                                         const Clock& clock, Metrics& metrics);
+                                                         const Clock& clock, Metrics& metrics,
+                                                         TieredStore* tier = nullptr);
   ~KvServer();  // stops, without grace
 
   const ListenAddress& address() const;  // with the port in use

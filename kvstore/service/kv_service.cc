@@ -145,21 +145,31 @@ class KvService::FetchReactor final : public grpc::ServerWriteReactor<grpc::Byte
   const absl::Time start_;
 };
 
-KvService::KvService(LocalKvStore& store, const Clock& clock, Metrics& metrics)
-    : store_(store), clock_(clock), metrics_(metrics), epoch_(RandomEpoch()) {}
+KvService::KvService(LocalKvStore& store, const Clock& clock, Metrics& metrics, TieredStore* tier)
+    : store_(store), tier_(tier), clock_(clock), metrics_(metrics), epoch_(RandomEpoch()) {}
 
 grpc::ServerUnaryReactor* KvService::MatchPrefix(grpc::CallbackServerContext* context,
                                                  const v1::MatchPrefixRequest* request,
                                                  v1::MatchPrefixResponse* response) {
   absl::StatusOr<std::vector<BlockKey>> keys = ParseKeys(request->keys(), store_.options().limits);
   if (!keys.ok()) return FinishUnary(context, "MatchPrefix", keys.status());
-  const absl::StatusOr<PrefixMatch> match = store_.MatchPrefix(*keys, kNoDeadline);
-  if (match.ok()) {
-    response->set_blocks(static_cast<uint32_t>(match->blocks));
-    response->set_lease(match->lease);
-    response->set_epoch(epoch_);
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  const auto answer = [this, reactor, response](const absl::StatusOr<PrefixMatch>& match) {
+    if (match.ok()) {
+      response->set_blocks(static_cast<uint32_t>(match->blocks));
+      response->set_lease(match->lease);
+      response->set_epoch(epoch_);
+    }
+    reactor->Finish(Ended("MatchPrefix", match.status()));
+  };
+  if (tier_ != nullptr) {
+    // A call without a deadline has one far away.
+    const absl::Duration left = absl::FromChrono(context->deadline()) - absl::Now();
+    tier_->MatchPrefixAsync(*std::move(keys), clock_.Now() + left, answer);
+  } else {
+    answer(store_.MatchPrefix(*keys, kNoDeadline));
   }
-  return FinishUnary(context, "MatchPrefix", match.status());
+  return reactor;
 }
 
 grpc::ServerUnaryReactor* KvService::OpenPrivate(grpc::CallbackServerContext* context, const v1::OpenPrivateRequest*,

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/metrics.h"
 #include "kvstore/core/local_store.h"
+#include "kvstore/l2/tiered_store.h"
 #include "kvstore/service/call_gate.h"
 #include "slimfill/v1/kvstore.grpc.pb.h"
 
@@ -22,8 +23,8 @@ using KvCallbackMethods = v1::KvStoreService::WithCallbackMethod_MatchPrefix<
 class KvService final
     : public KvCallbackMethods<v1::KvStoreService::WithRawCallbackMethod_Fetch<v1::KvStoreService::Service>> {
  public:
-  // `store`, `clock` and `metrics` outlive the service.
-  KvService(LocalKvStore& store, const Clock& clock, Metrics& metrics);
+  // `store`, `clock`, `metrics` and `tier` outlive the service. `tier`: `store` with its L2; null when it has none.
+  KvService(LocalKvStore& store, const Clock& clock, Metrics& metrics, TieredStore* tier = nullptr);
 
   grpc::ServerUnaryReactor* MatchPrefix(grpc::CallbackServerContext* context, const v1::MatchPrefixRequest* request,
                                         v1::MatchPrefixResponse* response) override;
@@ -58,6 +59,7 @@ class KvService final
   void RecordTransfer(const char* direction, uint64_t bytes, absl::Time start);
 
   LocalKvStore& store_;
+  TieredStore* const tier_;
   const Clock& clock_;
   Metrics& metrics_;
   const uint64_t epoch_;

@@ -7,6 +7,7 @@
 #include "absl/status/statusor.h"
 #include "base/listen_address.h"
 #include "kvstore/core/local_store.h"
+#include "kvstore/l2/redis_cluster.h"
 
 namespace slimfill::kvstore {
 
@@ -14,6 +15,7 @@ struct KvStoreOptions {
   ListenAddress listen;
   std::optional<ListenAddress> metrics_listen;
   LocalStoreOptions store;
+  std::optional<RedisOptions> l2;
   std::string log_level;
 };
 
