@@ -10,7 +10,7 @@
 namespace slimfill::kvstore {
 namespace {
 
-constexpr int kReadsAtOnce = 16;  // then other connections get their turn
+constexpr int kReadsAtOnce = 4;  // then further commands are sent, and other connections get their turn
 
 absl::Status NoReply(absl::string_view what) {
   return absl::UnavailableError(absl::StrCat("the server's reply ", what, ": is it Redis?"));
