@@ -76,6 +76,8 @@ RedisCluster::RedisCluster(const RedisOptions& options, std::unique_ptr<TlsClien
       sealer_(options.key),
       clock_(clock),
       metrics_(metrics) {
+  // There from the start, so that the first damage is an increase.
+  if (metrics_ != nullptr) metrics_->Add(metric::kKvL2Errors, {"get", "damaged"}, 0);
   SetNodeGauges();
   map_keeper_ = std::thread([this] { KeepMap(); });
 }

@@ -12,6 +12,17 @@ namespace {
 
 constexpr double kPromotionShare = 0.8;  // of a call's time; the rest is for its answer
 
+struct Levels {
+  std::unique_ptr<LocalKvStore> store;
+  std::unique_ptr<L2Store> l2;
+};
+
+class OwningTieredStore final : private Levels, public TieredStore {  // the levels outlive the tier
+ public:
+  OwningTieredStore(Levels levels, const TierOptions& options, const Clock& clock, Metrics* metrics)
+      : Levels(std::move(levels)), TieredStore(*store, *l2, options, clock, metrics) {}
+};
+
 }  // namespace
 
 TierOptions MakeTierOptions(absl::Duration ttl) {
@@ -124,6 +135,11 @@ void TieredStore::Finish(Call call, bool promoted) {
 void TieredStore::Answer(const Call& call, absl::StatusOr<PrefixMatch> match) {
   if (match.ok()) write_behind_.Touch(absl::MakeConstSpan(call.keys).first(match->blocks));
   call.done(std::move(match));
+}
+
+std::unique_ptr<KvStore> MakeTieredStore(std::unique_ptr<LocalKvStore> store, std::unique_ptr<L2Store> l2,
+                                         const TierOptions& options, const Clock& clock, Metrics* metrics) {
+  return std::make_unique<OwningTieredStore>(Levels{std::move(store), std::move(l2)}, options, clock, metrics);
 }
 
 void TieredStore::CountSkipped(const char* reason) {

@@ -41,7 +41,7 @@ struct TierOptions {
 TierOptions MakeTierOptions(absl::Duration ttl);
 
 // Thread safe.
-class TieredStore final : public KvStore {
+class TieredStore : public KvStore {
  public:
   using MatchDone = std::function<void(absl::StatusOr<PrefixMatch>)>;
 
@@ -101,5 +101,9 @@ class TieredStore final : public KvStore {
 
   std::vector<std::thread> workers_;
 };
+
+// A TieredStore that owns both levels.
+std::unique_ptr<KvStore> MakeTieredStore(std::unique_ptr<LocalKvStore> store, std::unique_ptr<L2Store> l2,
+                                         const TierOptions& options, const Clock& clock, Metrics* metrics);
 
 }  // namespace slimfill::kvstore
