@@ -105,6 +105,7 @@ void TieredStore::Work() {
       const absl::Span<const BlockKey> wanted = absl::MakeConstSpan(call.keys).subspan(call.match.blocks);
       promoted = promoter_.Promote(wanted, call.promote_until);
       write_behind_.MarkKnown(wanted.first(promoted));
+      write_behind_.Forget(wanted.subspan(promoted));
     } else {
       CountSkipped("no_time");
     }

@@ -52,6 +52,11 @@ void WriteBehind::MarkKnown(absl::Span<const BlockKey> keys) {
   for (const BlockKey& key : keys) known_.Insert(key, now);
 }
 
+void WriteBehind::Forget(absl::Span<const BlockKey> keys) {
+  absl::MutexLock lock(&mutex_);
+  for (const BlockKey& key : keys) known_.Erase(key);
+}
+
 bool WriteBehind::Flush(absl::Time deadline) {
   absl::MutexLock lock(&mutex_);
   auto idle = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return queue_.empty() && !writing_; };

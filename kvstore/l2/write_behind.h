@@ -40,6 +40,8 @@ class WriteBehind {
 
   // The blocks are in the L2 already.
   void MarkKnown(absl::Span<const BlockKey> keys);
+  // They are not, or not in a readable form: they are written again at their next second touch.
+  void Forget(absl::Span<const BlockKey> keys);
 
   // Waits until everything queued before has been written or given up, at most until `deadline` of the system's clock.
   bool Flush(absl::Time deadline);

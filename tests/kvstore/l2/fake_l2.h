@@ -90,6 +90,11 @@ class FakeL2 final : public L2Store {
     stored_[key] = {parent, value};
   }
 
+  void Lose(const BlockKey& key) {
+    absl::MutexLock lock(&mutex_);
+    stored_.erase(key);
+  }
+
   bool Has(const BlockKey& key) const {
     absl::MutexLock lock(&mutex_);
     return stored_.contains(key);

@@ -77,6 +77,23 @@ TEST_F(TieredStoreTest, WhatCameFromTheL2IsNotWrittenBack) {
   EXPECT_EQ(l2_.puts(), 0u);
 }
 
+TEST_F(TieredStoreTest, ABlockThatTheL2HasLostOrDamagedIsWrittenAgain) {
+  Start();
+  PutIntoStore(1, 2);
+  EXPECT_EQ(Match(Chain(2)), 2);
+  Flush();
+  ASSERT_EQ(l2_.size(), 2u);
+  l2_.Lose(Key(1));
+  l2_.MakeUnreadable(Key(2), absl::DataLossError("damaged"));
+  for (const absl::Status& status : store_->Delete(Chain(2))) ASSERT_TRUE(status.ok());
+  EXPECT_EQ(Match(Chain(2)), 0) << "neither has it";
+  PutIntoStore(1, 2);  // computed again
+  EXPECT_EQ(Match(Chain(2)), 2);
+  Flush();
+  EXPECT_EQ(l2_.puts(), 4u);
+  EXPECT_EQ(l2_.At(Key(1)).value, Bytes(1, kBlockBytes));
+}
+
 TEST_F(TieredStoreTest, PrivateBlocksStayHere) {
   Start();
   const LeaseId lease = tier_->OpenPrivate(Deadline()).value();
