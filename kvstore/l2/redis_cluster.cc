@@ -4,10 +4,9 @@
 #include <cstring>
 #include <utility>
 
-#include "absl/container/flat_hash_set.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "base/logging.h"
 #include "base/metric_names.h"
 #include "base/status.h"
 #include "kvstore/api/block_key.h"
@@ -17,8 +16,6 @@ namespace slimfill::kvstore {
 namespace {
 
 constexpr int kMaxHops = 5;
-constexpr size_t kMaxNodes = 2000;  // twice what a cluster has: some may be leaving
-constexpr absl::Duration kProbeInterval = absl::Milliseconds(250);
 
 uint64_t RandomId() {
   const BlockKey random = RandomKey();
@@ -75,20 +72,13 @@ RedisCluster::RedisCluster(const RedisOptions& options, std::unique_ptr<TlsClien
       access_{.user = options.user, .password = options.password, .tls = tls_.get()},
       sealer_(options.key),
       clock_(clock),
-      metrics_(metrics) {
+      metrics_(metrics),
+      map_(options.address, access_, options.map, clock, metrics) {
   // There from the start, so that the first damage is an increase.
   if (metrics_ != nullptr) metrics_->Add(metric::kKvL2Errors, {"get", "damaged"}, 0);
-  SetNodeGauges();
-  map_keeper_ = std::thread([this] { KeepMap(); });
 }
 
-RedisCluster::~RedisCluster() {
-  {
-    absl::MutexLock lock(&mutex_);
-    stop_ = true;
-  }
-  map_keeper_.join();
-}
+RedisCluster::~RedisCluster() = default;
 
 std::vector<absl::StatusOr<L2Entry>> RedisCluster::Find(absl::Span<const BlockKey> keys, absl::Time deadline) {
   const absl::Time start = absl::Now();
@@ -157,11 +147,9 @@ absl::Time RedisCluster::SystemDeadline(absl::Time deadline) const {
   return absl::Now() + std::min(deadline - clock_.Now(), options_.max_call_time);
 }
 
-// --- Commands
-
 void RedisCluster::Run(std::vector<ChunkCommand>& commands, absl::Time system_deadline) {
   if (commands.empty()) return;
-  const absl::StatusOr<std::shared_ptr<const Topology>> topology = AwaitTopology(system_deadline);
+  const absl::StatusOr<std::shared_ptr<const ClusterMap::Topology>> topology = map_.Await(system_deadline);
   std::vector<ChunkCommand*> pending;
   for (ChunkCommand& command : commands) {
     if (!topology.ok()) {
@@ -172,7 +160,7 @@ void RedisCluster::Run(std::vector<ChunkCommand>& commands, absl::Time system_de
     const int16_t owner = (*topology)->owner[HashSlot(ChunkName(command.place.key, 0))];
     if (owner == SlotMap::kNobody) {
       Finish(command, absl::UnavailableError("no node of the cluster holds the block's slot"));
-      WantNewMap();
+      map_.WantRenewal();
       continue;
     }
     command.node = (*topology)->masters[owner];
@@ -210,7 +198,7 @@ void RedisCluster::RunOnce(const std::vector<ChunkCommand*>& commands, absl::Tim
     }
     absl::StatusOr<std::unique_ptr<RedisConnection>> connection = node->Take();
     if (!connection.ok()) {
-      Report(*node, pass, connection.status());
+      node->Report(pass, connection.status());
       fail(connection.status());
       continue;
     }
@@ -219,7 +207,7 @@ void RedisCluster::RunOnce(const std::vector<ChunkCommand*>& commands, absl::Tim
   }
   RunExchanges(exchanges, system_deadline);
   for (Visit& visit : visits) {
-    Report(*visit.node, visit.pass, visit.exchange->failure());
+    visit.node->Report(visit.pass, visit.exchange->failure());
     if (visit.exchange->failure().ok()) visit.node->GiveBack(visit.exchange->TakeConnection());
   }
 }
@@ -228,10 +216,10 @@ bool RedisCluster::Follow(ChunkCommand& command) {
   const ChunkCommand::Answer answer = std::exchange(command.answer, ChunkCommand::Answer::kNone);
   if (answer == ChunkCommand::Answer::kDone) {
     command.answer = answer;
-    if (absl::IsUnavailable(command.status)) WantNewMap();
+    if (absl::IsUnavailable(command.status)) map_.WantRenewal();
     return false;
   }
-  if (answer == ChunkCommand::Answer::kMoved) WantNewMap();
+  if (answer == ChunkCommand::Answer::kMoved) map_.WantRenewal();
   if (++command.hops > kMaxHops) {
     Finish(command, absl::UnavailableError(absl::StrCat("the L2's nodes redirected a command more than ", kMaxHops,
                                                         " times: they do not agree on the cluster's slots")));
@@ -242,17 +230,10 @@ bool RedisCluster::Follow(ChunkCommand& command) {
     Finish(command, address.status());
     return false;
   }
-  absl::MutexLock lock(&mutex_);
-  command.node = NodeAt(*address);
+  command.node = map_.NodeAt(*address);
   command.asking = answer == ChunkCommand::Answer::kAsk;
   if (command.node == nullptr) Finish(command, absl::UnavailableError("the L2 redirects to ever new nodes"));
   return command.node != nullptr;
-}
-
-void RedisCluster::Report(RedisNode& node, CircuitBreaker::Pass pass, const absl::Status& status) {
-  node.breaker().Report(pass, status.ok()                        ? CircuitBreaker::Outcome::kSuccess
-                              : absl::IsDeadlineExceeded(status) ? CircuitBreaker::Outcome::kDeadlineMissed
-                                                                 : CircuitBreaker::Outcome::kFailure);
 }
 
 void RedisCluster::Record(const char* operation, absl::Span<const absl::Status> statuses, uint64_t bytes,
@@ -263,144 +244,6 @@ void RedisCluster::Record(const char* operation, absl::Span<const absl::Status> 
   for (const absl::Status& status : statuses) {
     if (!status.ok() && !absl::IsNotFound(status)) metrics_->Add(metric::kKvL2Errors, {operation, ReasonOf(status)});
   }
-}
-
-// --- The map of slots
-
-absl::StatusOr<std::shared_ptr<const RedisCluster::Topology>> RedisCluster::AwaitTopology(absl::Time system_deadline) {
-  absl::MutexLock lock(&mutex_);
-  auto tried = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return map_tried_; };
-  if (!mutex_.AwaitWithDeadline(absl::Condition(&tried), system_deadline)) {
-    return absl::DeadlineExceededError("the L2's map of slots has not arrived in time");
-  }
-  if (topology_ == nullptr) return map_status_;
-  return topology_;
-}
-
-std::shared_ptr<RedisNode> RedisCluster::NodeAt(const ListenAddress& address) {
-  const std::string name = FormatListenAddress(address);
-  if (const auto found = nodes_.find(name); found != nodes_.end()) return found->second;
-  if (nodes_.size() >= kMaxNodes) return nullptr;
-  auto node = std::make_shared<RedisNode>(address, access_, options_.breaker, clock_,
-                                          [this, address](bool up) { NodeChanged(address, up); });
-  nodes_.emplace(name, node);
-  return node;
-}
-
-void RedisCluster::WantNewMap() {
-  absl::MutexLock lock(&mutex_);
-  map_wanted_ = true;
-}
-
-void RedisCluster::KeepMap() {
-  while (true) {
-    {
-      absl::MutexLock lock(&mutex_);
-      auto stopping = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return stop_; };
-      auto needed = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return stop_ || map_wanted_; };
-      const bool all_up =
-          std::all_of(nodes_.begin(), nodes_.end(), [](const auto& entry) { return entry.second->up(); });
-      mutex_.AwaitWithTimeout(absl::Condition(&needed), all_up ? options_.map_interval : kProbeInterval);
-      if (map_tried_ && mutex_.AwaitWithTimeout(absl::Condition(&stopping), options_.map_min_interval)) return;
-      if (stop_) return;
-      map_wanted_ = false;
-    }
-    ProbeNodes();
-    RenewMap();
-    SetNodeGauges();
-  }
-}
-
-void RedisCluster::ProbeNodes() {
-  std::vector<std::shared_ptr<RedisNode>> down;
-  {
-    absl::MutexLock lock(&mutex_);
-    for (const auto& [name, node] : nodes_) {
-      if (!node->up()) down.push_back(node);
-    }
-  }
-  for (const std::shared_ptr<RedisNode>& node : down) {
-    const CircuitBreaker::Pass pass = node->breaker().TryEnter();
-    if (pass == CircuitBreaker::Pass::kRefused) continue;
-    Report(*node, pass, FetchSlotMap(*node, absl::Now() + options_.map_timeout).status());
-  }
-}
-
-void RedisCluster::RenewMap() {
-  std::vector<std::shared_ptr<RedisNode>> sources;
-  {
-    absl::MutexLock lock(&mutex_);
-    for (const auto& [name, node] : nodes_) {
-      if (node->up()) sources.push_back(node);
-    }
-    for (const ListenAddress& seed : options_.address.seeds) {
-      std::shared_ptr<RedisNode> node = NodeAt(seed);
-      if (node != nullptr && std::find(sources.begin(), sources.end(), node) == sources.end()) {
-        sources.push_back(std::move(node));
-      }
-    }
-  }
-  absl::Status status;
-  for (const std::shared_ptr<RedisNode>& node : sources) {
-    const absl::StatusOr<SlotMap> map = FetchSlotMap(*node, absl::Now() + options_.map_timeout);
-    status = map.status();
-    if (map.ok()) {
-      TakeMap(*map);
-      break;
-    }
-    absl::MutexLock lock(&mutex_);
-    if (stop_) return;
-  }
-  absl::MutexLock lock(&mutex_);
-  if (!status.ok() && (map_status_.ok() || !map_tried_)) {
-    spdlog::warn("the L2 cannot be reached, its blocks count as misses address={} error=\"{}\"",
-                 FormatL2Address(options_.address), std::string(status.message()));
-  } else if (status.ok() && (!map_status_.ok() || !map_tried_)) {
-    spdlog::info("the L2 is reached address={} nodes={}", FormatL2Address(options_.address), topology_->masters.size());
-  }
-  map_status_ = status;
-  map_tried_ = true;
-  map_wanted_ = map_wanted_ || topology_ == nullptr;
-}
-
-void RedisCluster::TakeMap(const SlotMap& map) {
-  auto topology = std::make_shared<Topology>();
-  topology->owner = map.owner;
-  absl::MutexLock lock(&mutex_);
-  absl::flat_hash_set<std::string> names;
-  for (const ListenAddress& master : map.masters) names.insert(FormatListenAddress(master));
-  for (const ListenAddress& seed : options_.address.seeds) names.insert(FormatListenAddress(seed));
-  for (auto entry = nodes_.begin(); entry != nodes_.end();) {
-    if (names.contains(entry->first)) {
-      ++entry;
-    } else {
-      nodes_.erase(entry++);  // calls under way hold it as long as they need it
-    }
-  }
-  for (const ListenAddress& master : map.masters) topology->masters.push_back(NodeAt(master));
-  topology_ = std::move(topology);
-}
-
-void RedisCluster::NodeChanged(const ListenAddress& address, bool up) {
-  if (up) {
-    spdlog::info("a node of the L2 is back address={}", FormatListenAddress(address));
-  } else {
-    spdlog::warn("a node of the L2 fails, its blocks count as misses address={}", FormatListenAddress(address));
-  }
-  WantNewMap();
-  SetNodeGauges();
-}
-
-void RedisCluster::SetNodeGauges() {
-  if (metrics_ == nullptr) return;
-  absl::MutexLock lock(&mutex_);
-  size_t up = 0, all = options_.address.seeds.size();
-  if (topology_ != nullptr) {
-    all = topology_->masters.size();
-    for (const std::shared_ptr<RedisNode>& node : topology_->masters) up += node->up() ? 1 : 0;
-  }
-  metrics_->Set(metric::kKvL2Nodes, static_cast<double>(up), {"up"});
-  metrics_->Set(metric::kKvL2Nodes, static_cast<double>(all - up), {"down"});
 }
 
 }  // namespace slimfill::kvstore

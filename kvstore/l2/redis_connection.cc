@@ -36,6 +36,12 @@ RedisNode::RedisNode(const ListenAddress& address, const RedisAccess& access, co
 
 RedisNode::~RedisNode() = default;
 
+void RedisNode::Report(CircuitBreaker::Pass pass, const absl::Status& status) {
+  breaker_.Report(pass, status.ok()                        ? CircuitBreaker::Outcome::kSuccess
+                        : absl::IsDeadlineExceeded(status) ? CircuitBreaker::Outcome::kDeadlineMissed
+                                                           : CircuitBreaker::Outcome::kFailure);
+}
+
 absl::StatusOr<std::unique_ptr<RedisConnection>> RedisNode::Take() {
   while (true) {
     std::unique_ptr<RedisConnection> idle;

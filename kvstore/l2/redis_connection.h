@@ -50,7 +50,8 @@ class RedisNode {
 
   const ListenAddress& address() const { return address_; }
   CircuitBreaker& breaker() { return breaker_; }
-  bool up() const { return up_.load(std::memory_order_relaxed); }  // as `on_change` last heard
+  void Report(CircuitBreaker::Pass pass, const absl::Status& status);  // of an exchange with the node
+  bool up() const { return up_.load(std::memory_order_relaxed); }      // as `on_change` last heard
 
   // A connection that nobody uses, or a new one.
   absl::StatusOr<std::unique_ptr<RedisConnection>> Take();
