@@ -7,7 +7,7 @@
 #include "base/status.h"
 #include "engine/ops/backend_factory.h"
 #include "engine/pruned_engine.h"
-#include "kvstore/client/grpc_kv_store.h"
+#include "kvstore/client/connect.h"
 #include "kvstore/core/local_store.h"
 
 namespace slimfill::server {
@@ -16,7 +16,7 @@ namespace {
 absl::StatusOr<std::unique_ptr<kvstore::KvStore>> MakeStore(const ServerConfig& config, Metrics& metrics,
                                                             Clock& clock) {
   if (config.kv_store != "embedded") {
-    return kvstore::GrpcKvStore::Create(config.kv_store, kvstore::GrpcStoreOptions(), clock, &metrics);
+    return kvstore::ConnectKvStore(config.kv_store, kvstore::GrpcStoreOptions(), clock, &metrics);
   }
   kvstore::LocalStoreOptions options;
   options.memory_bytes = static_cast<uint64_t>(config.kv_memory_bytes);

@@ -12,6 +12,10 @@
 
 namespace slimfill::kvstore {
 
+// Stored values keep a checksum for each of their pages of this size, from their start on; the last page may be
+// shorter.
+constexpr uint64_t kChecksumPageBytes = 64 * 1024;
+
 // XXH3-64 of `bytes`, which start at `offset` of the value of `key`; seed: the key's first 8 bytes read as a
 // little-endian number, plus `offset` modulo 2^64.
 uint64_t Checksum(const BlockKey& key, uint64_t offset, absl::Span<const std::byte> bytes);

@@ -1,6 +1,7 @@
 #include "kvstore/client/grpc_kv_store.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <utility>
 
@@ -145,6 +146,7 @@ struct GrpcKvStore::Impl {
   }
 
   const std::string address;
+  std::atomic<uint64_t> session{0};
   const GrpcStoreOptions options;
   const Clock& clock;
   Metrics* const metrics;
@@ -178,6 +180,7 @@ absl::StatusOr<PrefixMatch> GrpcKvStore::MatchPrefix(absl::Span<const BlockKey> 
   if (keys.empty()) return PrefixMatch{};
   v1::MatchPrefixRequest request;
   for (const BlockKey& key : keys) request.add_keys(KeyBytes(key));
+  request.set_session(impl_->session);
   PrefixMatch match;
   SLIMFILL_RETURN_IF_ERROR(impl_->Run("match_prefix", deadline, [&](grpc::ClientContext& context) -> absl::Status {
     v1::MatchPrefixResponse response;
@@ -192,9 +195,11 @@ absl::StatusOr<PrefixMatch> GrpcKvStore::MatchPrefix(absl::Span<const BlockKey> 
 }
 
 absl::StatusOr<LeaseId> GrpcKvStore::OpenPrivate(absl::Time deadline) {
+  v1::OpenPrivateRequest request;
+  request.set_session(impl_->session);
   v1::OpenPrivateResponse response;
   SLIMFILL_RETURN_IF_ERROR(impl_->Run("open_private", deadline, [&](grpc::ClientContext& context) -> absl::Status {
-    SLIMFILL_RETURN_IF_ERROR(impl_->FromGrpc(impl_->stub->OpenPrivate(&context, {}, &response)));
+    SLIMFILL_RETURN_IF_ERROR(impl_->FromGrpc(impl_->stub->OpenPrivate(&context, request, &response)));
     return response.lease() != 0 ? absl::OkStatus() : BadAnswer("the new lease is none");
   }));
   return response.lease();
@@ -277,6 +282,18 @@ void GrpcKvStore::Release(LeaseId lease) {
     if (!status.ok()) impl_->CountErrors("release", 1);
   });
 }
+
+absl::StatusOr<GrpcKvStore::AttachGrant> GrpcKvStore::Attach(absl::Time deadline) {
+  v1::AttachResponse response;
+  SLIMFILL_RETURN_IF_ERROR(impl_->RunUncounted(deadline, [&](grpc::ClientContext& context) {
+    return impl_->FromGrpc(impl_->stub->Attach(&context, {}, &response));
+  }));
+  return AttachGrant{.token = response.token(), .session = response.session()};
+}
+
+void GrpcKvStore::set_session(uint64_t session) { impl_->session = session; }
+
+const KvLimits& GrpcKvStore::limits() const { return impl_->options.limits; }
 
 absl::StatusOr<StoreStats> GrpcKvStore::Stats(absl::Time deadline) {
   v1::StatsResponse response;

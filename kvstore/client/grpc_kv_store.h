@@ -50,6 +50,17 @@ class GrpcKvStore final : public KvStore {
   absl::StatusOr<StoreStats> Stats(absl::Time deadline) override;
   const char* path() const override { return "grpc"; }
 
+  // What a process of the store's machine needs to map its memory. FAILED_PRECONDITION when the store shares none.
+  struct AttachGrant {
+    std::string token;
+    uint64_t session = 0;
+  };
+  absl::StatusOr<AttachGrant> Attach(absl::Time deadline);
+  // Leases made from now on end with this session of Attach as well; 0 for none.
+  void set_session(uint64_t session);
+
+  const KvLimits& limits() const;
+
  private:
   struct Impl;  // keeps gRPC out of this header
   explicit GrpcKvStore(std::unique_ptr<Impl> impl);

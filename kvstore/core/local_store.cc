@@ -39,20 +39,27 @@ absl::StatusOr<std::unique_ptr<LocalKvStore>> LocalKvStore::Create(const LocalSt
     return absl::InvalidArgumentError(absl::StrCat("lease time to live of ", absl::FormatDuration(options.lease_ttl),
                                                    " is below the minimum of 1ms: raise --lease-ttl"));
   }
-  return std::unique_ptr<LocalKvStore>(new LocalKvStore(options, clock, metrics));
+  SLIMFILL_ASSIGN_OR_RETURN(std::shared_ptr<Arena> arena, Arena::Create(options.memory_bytes, options.shared_memory));
+  return std::unique_ptr<LocalKvStore>(new LocalKvStore(options, std::move(arena), clock, metrics));
 }
 
-LocalKvStore::LocalKvStore(const LocalStoreOptions& options, const Clock& clock, Metrics* metrics)
+LocalKvStore::LocalKvStore(const LocalStoreOptions& options, std::shared_ptr<Arena> arena, const Clock& clock,
+                           Metrics* metrics)
     : options_(options),
       clock_(clock),
       metrics_(metrics),
-      arena_(Arena::Create(options.memory_bytes)),
+      arena_(std::move(arena)),
       leases_({options.lease_ttl, options.max_leases, options.max_leased_blocks}) {
   if (metrics_ != nullptr) metrics_->Set(metric::kKvStoreBytes, static_cast<double>(options.memory_bytes), {"limit"});
   RecordGauges();
 }
 
 absl::StatusOr<PrefixMatch> LocalKvStore::MatchPrefix(absl::Span<const BlockKey> keys, absl::Time deadline) {
+  return MatchPrefixIn(/*session=*/0, keys, deadline);
+}
+
+absl::StatusOr<PrefixMatch> LocalKvStore::MatchPrefixIn(SessionId session, absl::Span<const BlockKey> keys,
+                                                        absl::Time deadline) {
   SLIMFILL_RETURN_IF_ERROR(CheckKeys(keys.size(), options_.limits));
   const absl::Time now = clock_.Now();
   if (now >= deadline) return DeadlineExpired();
@@ -66,7 +73,7 @@ absl::StatusOr<PrefixMatch> LocalKvStore::MatchPrefix(absl::Span<const BlockKey>
   PrefixMatch match;
   if (pins.empty()) return match;
   match.blocks = static_cast<int64_t>(pins.size());
-  absl::StatusOr<LeaseId> lease = leases_.OpenPrefix(pins, now);
+  absl::StatusOr<LeaseId> lease = leases_.OpenPrefix(pins, session, now);
   if (!lease.ok()) {
     for (const EntryRef& pin : pins) index_.Unpin(pin);
     return lease.status();
@@ -77,10 +84,14 @@ absl::StatusOr<PrefixMatch> LocalKvStore::MatchPrefix(absl::Span<const BlockKey>
 }
 
 absl::StatusOr<LeaseId> LocalKvStore::OpenPrivate(absl::Time deadline) {
+  return OpenPrivateIn(/*session=*/0, deadline);
+}
+
+absl::StatusOr<LeaseId> LocalKvStore::OpenPrivateIn(SessionId session, absl::Time deadline) {
   const absl::Time now = clock_.Now();
   if (now >= deadline) return DeadlineExpired();
   EndExpiredLeases(now);
-  absl::StatusOr<LeaseId> lease = leases_.OpenPrivate(now);
+  absl::StatusOr<LeaseId> lease = leases_.OpenPrivate(session, now);
   RecordGauges();
   return lease;
 }
@@ -94,7 +105,7 @@ absl::StatusOr<std::vector<absl::Status>> LocalKvStore::Put(absl::Span<const Put
   statuses.reserve(items.size());
   uint64_t bytes = 0;
   for (const PutItem& item : items) {
-    statuses.push_back(clock_.Now() < deadline ? PutItemNow(item, lease) : DeadlineExpired());
+    statuses.push_back(clock_.Now() < deadline ? PutOne(item, lease) : DeadlineExpired());
     if (statuses.back().ok()) bytes += ValueBytes(item);
   }
   RecordTransfer("put", bytes, start);
@@ -128,6 +139,11 @@ absl::Status LocalKvStore::Renew(LeaseId lease, absl::Time deadline) {
 void LocalKvStore::Release(LeaseId lease) {
   if (std::optional<Lease> ended = leases_.Take(lease)) DropHoldings(*ended);
   EndExpiredLeases(clock_.Now());
+  RecordGauges();
+}
+
+void LocalKvStore::EndSession(SessionId session) {
+  while (std::optional<Lease> ended = leases_.TakeOfSession(session)) DropHoldings(*ended);
   RecordGauges();
 }
 
@@ -203,7 +219,7 @@ absl::Status LocalKvStore::Publish(PendingValue value) {
   return absl::OkStatus();
 }
 
-absl::Status LocalKvStore::PutItemNow(const PutItem& item, LeaseId lease) {
+absl::Status LocalKvStore::PutOne(const PutItem& item, LeaseId lease) {
   absl::StatusOr<PendingValue> pending = Reserve(item.key, item.parent, ValueBytes(item), lease);
   if (absl::IsAlreadyExists(pending.status())) return absl::OkStatus();
   SLIMFILL_RETURN_IF_ERROR(pending.status());
@@ -211,25 +227,40 @@ absl::Status LocalKvStore::PutItemNow(const PutItem& item, LeaseId lease) {
   return Publish(*std::move(pending));
 }
 
-absl::StatusOr<ValueRange> LocalKvStore::Read(const BlockKey& key, uint64_t offset, uint64_t length, LeaseId lease) {
+absl::StatusOr<Index::Found> LocalKvStore::Find(const BlockKey& key, LeaseId lease) {
   EndExpiredLeases(clock_.Now());
   std::optional<Index::Found> found;
   if (lease != 0) found = index_.Find({lease, key});
   if (!found.has_value()) found = index_.Find({0, key});
-  if (!found.has_value()) {
-    Count(misses_);
-    if (metrics_ != nullptr) metrics_->Add(metric::kKvFetchMisses);
-    return absl::NotFoundError(absl::StrCat("block ", ToHex(key), " is not stored"));
-  }
-  absl::StatusOr<absl::Span<const std::byte>> bytes = found->value->Read(offset, length);
+  if (found.has_value()) return *std::move(found);
+  Count(misses_);
+  if (metrics_ != nullptr) metrics_->Add(metric::kKvFetchMisses);
+  return absl::NotFoundError(absl::StrCat("block ", ToHex(key), " is not stored"));
+}
+
+void LocalKvStore::CountHit() {
+  Count(hits_);
+  if (metrics_ != nullptr) metrics_->Add(metric::kKvFetchHits);
+}
+
+absl::StatusOr<ValueRange> LocalKvStore::Read(const BlockKey& key, uint64_t offset, uint64_t length, LeaseId lease) {
+  SLIMFILL_ASSIGN_OR_RETURN(Index::Found found, Find(key, lease));
+  absl::StatusOr<absl::Span<const std::byte>> bytes = found.value->Read(offset, length);
   if (absl::IsDataLoss(bytes.status())) {
-    index_.RemoveExactly(found->ref);
+    index_.RemoveExactly(found.ref);
     if (metrics_ != nullptr) metrics_->Add(metric::kKvCorruptBlocks);
   }
   SLIMFILL_RETURN_IF_ERROR(bytes.status());
-  Count(hits_);
-  if (metrics_ != nullptr) metrics_->Add(metric::kKvFetchHits);
-  return ValueRange{std::move(found->value), *bytes};
+  CountHit();
+  return ValueRange{std::move(found.value), *bytes};
+}
+
+absl::StatusOr<std::shared_ptr<const Value>> LocalKvStore::Locate(const BlockKey& key, uint64_t offset, uint64_t length,
+                                                                  LeaseId lease) {
+  SLIMFILL_ASSIGN_OR_RETURN(Index::Found found, Find(key, lease));
+  SLIMFILL_RETURN_IF_ERROR(found.value->CheckRange(offset, length));
+  CountHit();
+  return std::move(found.value);
 }
 
 absl::Status LocalKvStore::FetchItemNow(const FetchItem& item, LeaseId lease) {

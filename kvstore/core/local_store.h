@@ -27,6 +27,7 @@ namespace slimfill::kvstore {
 struct LocalStoreOptions {
   // Values, rounded up to whole pages, and Arena::kOverheadBytes for each.
   uint64_t memory_bytes = uint64_t{4} << 30;
+  bool shared_memory = false;  // other processes may map the values (slab.h)
   absl::Duration lease_ttl = absl::Seconds(10);
   size_t max_leases = 65536;
   size_t max_leased_blocks = 262144;
@@ -80,22 +81,37 @@ class LocalKvStore final : public KvStore {
   // Room for a value of `bytes` under a shared (lease 0) or private key. ALREADY_EXISTS when the key is present;
   // RESOURCE_EXHAUSTED when what could be evicted is not enough.
   absl::StatusOr<PendingValue> Reserve(const BlockKey& key, const BlockKey& parent, uint64_t bytes, LeaseId lease);
+  // Reserve, copy and Publish in one; OK for a key that is present.
+  absl::Status PutOne(const PutItem& item, LeaseId lease);
   // REQUIRES: value.written() == value.size(). OK as well when another writer was faster.
   absl::Status Publish(PendingValue value);
   // NOT_FOUND, OUT_OF_RANGE, DATA_LOSS as in Fetch.
   absl::StatusOr<ValueRange> Read(const BlockKey& key, uint64_t offset, uint64_t length, LeaseId lease);
+  // A value that has the range, not verified: for readers in other processes, who do that themselves. NOT_FOUND,
+  // OUT_OF_RANGE.
+  absl::StatusOr<std::shared_ptr<const Value>> Locate(const BlockKey& key, uint64_t offset, uint64_t length,
+                                                      LeaseId lease);
+
+  // MatchPrefix and OpenPrivate whose leases end with the session, too.
+  absl::StatusOr<PrefixMatch> MatchPrefixIn(SessionId session, absl::Span<const BlockKey> keys, absl::Time deadline);
+  absl::StatusOr<LeaseId> OpenPrivateIn(SessionId session, absl::Time deadline);
+  void EndSession(SessionId session);
 
   // Removes shared blocks that are neither leased nor followed by others; a chain may be given front to back. One
   // status per key: NOT_FOUND, FAILED_PRECONDITION when in use.
   std::vector<absl::Status> Delete(absl::Span<const BlockKey> keys);
 
   const LocalStoreOptions& options() const { return options_; }
+  const Slab& slab() const { return arena_->slab(); }
 
  private:
-  LocalKvStore(const LocalStoreOptions& options, const Clock& clock, Metrics* metrics);
+  LocalKvStore(const LocalStoreOptions& options, std::shared_ptr<Arena> arena, const Clock& clock, Metrics* metrics);
+
+  // Counts a miss, and says NOT_FOUND.
+  absl::StatusOr<Index::Found> Find(const BlockKey& key, LeaseId lease);
+  void CountHit();
 
   absl::StatusOr<Buffer> AllocateEvicting(uint64_t bytes, bool may_evict);
-  absl::Status PutItemNow(const PutItem& item, LeaseId lease);
   absl::Status FetchItemNow(const FetchItem& item, LeaseId lease);
   void EndExpiredLeases(absl::Time now);
   void DropHoldings(const Lease& lease);

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/status.h"
 #include "kvstore/api/block_key.h"
 #include "kvstore/api/checksum.h"
 
@@ -20,11 +21,14 @@ absl::Span<const std::byte> Value::Page(uint64_t page) const {
   return absl::Span<const std::byte>(buffer_.bytes()).subspan(page * kChecksumPageBytes, kChecksumPageBytes);
 }
 
+absl::Status Value::CheckRange(uint64_t offset, uint64_t length) const {
+  if (offset <= size() && length <= size() - offset) return absl::OkStatus();
+  return absl::OutOfRangeError(absl::StrCat("range of ", length, " bytes at ", offset, " of a value of ", size(),
+                                            " bytes: ask for bytes it has"));
+}
+
 absl::StatusOr<absl::Span<const std::byte>> Value::Read(uint64_t offset, uint64_t length) const {
-  if (offset > size() || length > size() - offset) {
-    return absl::OutOfRangeError(absl::StrCat("range of ", length, " bytes at ", offset, " of a value of ", size(),
-                                              " bytes: ask for bytes it has"));
-  }
+  SLIMFILL_RETURN_IF_ERROR(CheckRange(offset, length));
   const uint64_t end_page = (offset + length + kChecksumPageBytes - 1) / kChecksumPageBytes;
   for (uint64_t page = offset / kChecksumPageBytes; page < end_page; ++page) {
     if (Checksum(key_, page * kChecksumPageBytes, Page(page)) != checksums_[page]) {

@@ -5,10 +5,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "kvstore/api/checksum.h"
 #include "kvstore/api/kv_store.h"
 #include "kvstore/core/arena.h"
 
@@ -16,12 +19,17 @@ namespace slimfill::kvstore {
 
 class Value {
  public:
-  static constexpr uint64_t kChecksumPageBytes = 64 * 1024;
-
   // Takes the filled buffer of `key` and computes its checksums.
   Value(const BlockKey& key, Buffer buffer);
 
   uint64_t size() const { return buffer_.bytes().size(); }
+  // Of each page of kChecksumPageBytes; the last one may be shorter.
+  absl::Span<const uint64_t> checksums() const { return checksums_; }
+  // Buffer::place.
+  std::optional<SharedPlace> place() const { return buffer_.place(); }
+
+  // OUT_OF_RANGE when the value has no such bytes.
+  absl::Status CheckRange(uint64_t offset, uint64_t length) const;
 
   // The range's bytes, once the pages that it touches have been verified. OUT_OF_RANGE; DATA_LOSS on a mismatch.
   absl::StatusOr<absl::Span<const std::byte>> Read(uint64_t offset, uint64_t length) const;

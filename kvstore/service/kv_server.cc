@@ -12,7 +12,10 @@
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/grpcpp.h"
 #include "grpcpp/health_check_service_interface.h"
+#include "kvstore/service/attach_tokens.h"
 #include "kvstore/service/kv_service.h"
+#include "kvstore/service/shm_server.h"
+#include "kvstore/shm/protocol.h"
 
 namespace slimfill::kvstore {
 namespace {
@@ -38,10 +41,13 @@ void Configure(grpc::ServerBuilder& builder) {
 }  // namespace
 
 struct KvServer::Impl {
-  Impl(LocalKvStore& store, const Clock& clock, Metrics& metrics) : service(store, clock, metrics) {}
+  Impl(LocalKvStore& store, bool attachable, const Clock& clock, Metrics& metrics)
+      : tokens(clock), service(store, attachable ? &tokens : nullptr, clock, metrics) {}
 
   ListenAddress address;
+  AttachTokens tokens;
   KvService service;
+  std::unique_ptr<ShmServer> shm;        // null when the store's memory is not shared here
   std::unique_ptr<grpc::Server> server;  // destroyed before the service it calls
 };
 
@@ -55,7 +61,9 @@ absl::StatusOr<std::unique_ptr<KvServer>> KvServer::Start(const ListenAddress& l
                                                           const Clock& clock, Metrics& metrics) {
   // Without a matching shutdown: gRPC 1.51 may wait 10 s for its own backup poller when its last user goes.
   grpc_init();
-  auto impl = std::make_unique<Impl>(store, clock, metrics);
+  // Whoever reaches a unix socket is on this machine.
+  const bool attachable = !listen.unix_path.empty() && store.slab().file() >= 0;
+  auto impl = std::make_unique<Impl>(store, attachable, clock, metrics);
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   // The library's health service brings no descriptor: without this reflection names it but cannot describe it.
@@ -77,6 +85,10 @@ absl::StatusOr<std::unique_ptr<KvServer>> KvServer::Start(const ListenAddress& l
   }
   impl->address = listen;
   impl->address.port = static_cast<uint16_t>(port);
+  if (attachable) {
+    SLIMFILL_ASSIGN_OR_RETURN(
+        impl->shm, ShmServer::Start(shm::SocketBeside(listen.unix_path), store, impl->tokens, clock, metrics));
+  }
   grpc::HealthCheckServiceInterface* health = impl->server->GetHealthCheckService();
   for (const char* name : {v1::KvStoreService::service_full_name(), "readiness", "liveness"}) {
     health->SetServingStatus(name, true);
@@ -90,6 +102,7 @@ void KvServer::Stop(absl::Duration grace) {
     health->SetServingStatus(name, false);
   }
   impl_->service.Drain(grace);
+  impl_->shm.reset();
   // Idle clients may take as long as this allows to hang up, and unary calls need no more to end.
   impl_->server->Shutdown(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(std::min(grace, kHangUpTime)));
 }

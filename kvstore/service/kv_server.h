@@ -16,8 +16,8 @@ namespace slimfill::kvstore {
 class KvServer {
  public:
   // Listens at once; UNAVAILABLE (or FAILED_PRECONDITION: base/unix_socket.h) with the remedy when it cannot. Port 0
-  // picks a free one. `store`, `clock` and
-  // `metrics` outlive the server.
+  // picks a free one. On a unix socket clients can attach to a store whose memory is shared (Attach). `store`, `clock`
+  // and `metrics` outlive the server.
   static absl::StatusOr<std::unique_ptr<KvServer>> Start(const ListenAddress& listen, LocalKvStore& store,
                                                          const Clock& clock, Metrics& metrics);
   ~KvServer();  // stops, without grace

@@ -145,15 +145,15 @@ class KvService::FetchReactor final : public grpc::ServerWriteReactor<grpc::Byte
   const absl::Time start_;
 };
 
-KvService::KvService(LocalKvStore& store, const Clock& clock, Metrics& metrics)
-    : store_(store), clock_(clock), metrics_(metrics), epoch_(RandomEpoch()) {}
+KvService::KvService(LocalKvStore& store, AttachTokens* tokens, const Clock& clock, Metrics& metrics)
+    : store_(store), tokens_(tokens), clock_(clock), metrics_(metrics), epoch_(RandomEpoch()) {}
 
 grpc::ServerUnaryReactor* KvService::MatchPrefix(grpc::CallbackServerContext* context,
                                                  const v1::MatchPrefixRequest* request,
                                                  v1::MatchPrefixResponse* response) {
   absl::StatusOr<std::vector<BlockKey>> keys = ParseKeys(request->keys(), store_.options().limits);
   if (!keys.ok()) return FinishUnary(context, "MatchPrefix", keys.status());
-  const absl::StatusOr<PrefixMatch> match = store_.MatchPrefix(*keys, kNoDeadline);
+  const absl::StatusOr<PrefixMatch> match = store_.MatchPrefixIn(request->session(), *keys, kNoDeadline);
   if (match.ok()) {
     response->set_blocks(static_cast<uint32_t>(match->blocks));
     response->set_lease(match->lease);
@@ -162,9 +162,10 @@ grpc::ServerUnaryReactor* KvService::MatchPrefix(grpc::CallbackServerContext* co
   return FinishUnary(context, "MatchPrefix", match.status());
 }
 
-grpc::ServerUnaryReactor* KvService::OpenPrivate(grpc::CallbackServerContext* context, const v1::OpenPrivateRequest*,
+grpc::ServerUnaryReactor* KvService::OpenPrivate(grpc::CallbackServerContext* context,
+                                                 const v1::OpenPrivateRequest* request,
                                                  v1::OpenPrivateResponse* response) {
-  const absl::StatusOr<LeaseId> lease = store_.OpenPrivate(kNoDeadline);
+  const absl::StatusOr<LeaseId> lease = store_.OpenPrivateIn(request->session(), kNoDeadline);
   if (lease.ok()) {
     response->set_lease(*lease);
     response->set_epoch(epoch_);
@@ -220,6 +221,21 @@ grpc::ServerUnaryReactor* KvService::Stats(grpc::CallbackServerContext* context,
     response->set_epoch(epoch_);
   }
   return FinishUnary(context, "Stats", stats.status());
+}
+
+grpc::ServerUnaryReactor* KvService::Attach(grpc::CallbackServerContext* context, const v1::AttachRequest*,
+                                            v1::AttachResponse* response) {
+  if (tokens_ == nullptr) {
+    return FinishUnary(context, "Attach",
+                       absl::FailedPreconditionError("this store's memory is not shared: start it with --listen "
+                                                     "unix:PATH, and connect there from the same machine"));
+  }
+  const absl::StatusOr<AttachTokens::Grant> grant = tokens_->Issue();
+  if (grant.ok()) {
+    response->set_token(grant->token.data(), grant->token.size());
+    response->set_session(grant->session);
+  }
+  return FinishUnary(context, "Attach", grant.status());
 }
 
 absl::Status KvService::Admit(const grpc::CallbackServerContext& context, const char* method, bool* inside) {

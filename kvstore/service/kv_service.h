@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/metrics.h"
 #include "kvstore/core/local_store.h"
+#include "kvstore/service/attach_tokens.h"
 #include "kvstore/service/call_gate.h"
 #include "slimfill/v1/kvstore.grpc.pb.h"
 
@@ -14,16 +15,17 @@ namespace slimfill::kvstore {
 
 // Callback methods of all but Fetch, whose responses are made by hand (fetch_message.h).
 template <typename Base>
-using KvCallbackMethods = v1::KvStoreService::WithCallbackMethod_MatchPrefix<
-    v1::KvStoreService::WithCallbackMethod_OpenPrivate<v1::KvStoreService::WithCallbackMethod_Put<
-        v1::KvStoreService::WithCallbackMethod_Renew<v1::KvStoreService::WithCallbackMethod_Release<
-            v1::KvStoreService::WithCallbackMethod_Delete<v1::KvStoreService::WithCallbackMethod_Stats<Base>>>>>>>;
+using KvCallbackMethods =
+    v1::KvStoreService::WithCallbackMethod_MatchPrefix<v1::KvStoreService::WithCallbackMethod_OpenPrivate<
+        v1::KvStoreService::WithCallbackMethod_Put<v1::KvStoreService::WithCallbackMethod_Renew<
+            v1::KvStoreService::WithCallbackMethod_Release<v1::KvStoreService::WithCallbackMethod_Delete<
+                v1::KvStoreService::WithCallbackMethod_Stats<v1::KvStoreService::WithCallbackMethod_Attach<Base>>>>>>>>;
 
 class KvService final
     : public KvCallbackMethods<v1::KvStoreService::WithRawCallbackMethod_Fetch<v1::KvStoreService::Service>> {
  public:
-  // `store`, `clock` and `metrics` outlive the service.
-  KvService(LocalKvStore& store, const Clock& clock, Metrics& metrics);
+  // `tokens`: null when no client can attach. `store`, `tokens`, `clock` and `metrics` outlive the service.
+  KvService(LocalKvStore& store, AttachTokens* tokens, const Clock& clock, Metrics& metrics);
 
   grpc::ServerUnaryReactor* MatchPrefix(grpc::CallbackServerContext* context, const v1::MatchPrefixRequest* request,
                                         v1::MatchPrefixResponse* response) override;
@@ -41,6 +43,8 @@ class KvService final
                                    v1::DeleteResponse* response) override;
   grpc::ServerUnaryReactor* Stats(grpc::CallbackServerContext* context, const v1::StatsRequest* request,
                                   v1::StatsResponse* response) override;
+  grpc::ServerUnaryReactor* Attach(grpc::CallbackServerContext* context, const v1::AttachRequest* request,
+                                   v1::AttachResponse* response) override;
 
   // Takes no new streams and waits for those under way, at most `grace`.
   void Drain(absl::Duration grace) { gate_.CloseAndWait(grace); }
@@ -58,6 +62,7 @@ class KvService final
   void RecordTransfer(const char* direction, uint64_t bytes, absl::Time start);
 
   LocalKvStore& store_;
+  AttachTokens* const tokens_;
   const Clock& clock_;
   Metrics& metrics_;
   const uint64_t epoch_;

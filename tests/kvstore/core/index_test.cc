@@ -18,7 +18,7 @@ class IndexTest : public ::testing::Test {
   }
   bool Has(uint32_t id, LeaseId owner = 0) { return index_.Find({owner, Key(id)}).has_value(); }
 
-  std::shared_ptr<Arena> arena_ = Arena::Create(1 << 20);
+  std::shared_ptr<Arena> arena_ = Arena::Create(1 << 20).value();
   Index index_;
 };
 
@@ -79,7 +79,7 @@ TEST_F(IndexTest, RemoveExactlySparesTheNextLife) {
 
 TEST_F(IndexTest, DestroysLongChains) {
   Index index;
-  auto arena = Arena::Create(64 << 20);
+  auto arena = Arena::Create(64 << 20).value();
   for (uint32_t id = 0; id < 20000; ++id) {
     Buffer buffer = *arena->TryAllocate(1);
     buffer.bytes().front() = std::byte{1};

@@ -15,7 +15,7 @@ namespace {
 
 using Code = absl::StatusCode;
 
-constexpr int kSchedules = 3000;
+constexpr int kSchedules = 10000;
 constexpr int kSteps = 80;
 constexpr uint32_t kChains = 3;
 constexpr uint32_t kChainBlocks = 6;

@@ -8,10 +8,10 @@
 namespace slimfill::kvstore {
 namespace {
 
-constexpr uint64_t kPage = Value::kChecksumPageBytes;
+constexpr uint64_t kPage = kChecksumPageBytes;
 
 Value MakeValue(const std::vector<std::byte>& bytes) {
-  Buffer buffer = *Arena::Create(1 << 20)->TryAllocate(bytes.size());
+  Buffer buffer = *Arena::Create(1 << 20).value()->TryAllocate(bytes.size());
   std::copy(bytes.begin(), bytes.end(), buffer.bytes().begin());
   return Value(Key(1), std::move(buffer));
 }
