@@ -35,8 +35,10 @@
 #include "kvstore/bench/raw_socket.h"
 #include "kvstore/client/connect.h"
 #include "kvstore/client/grpc_kv_store.h"
+#include "kvstore/client/shm_connection.h"
 #include "kvstore/core/local_store.h"
 #include "kvstore/service/kv_server.h"
+#include "kvstore/shm/protocol.h"
 #include "nlohmann/json.hpp"
 
 namespace slimfill::kvstore {
@@ -97,11 +99,12 @@ class Blocks {
   void FetchRawFrom(int socket) {
     if (!FetchRaw(socket, absl::MakeSpan(fetched_))) Check(absl::UnavailableError("the raw socket's peer is gone"));
   }
-  // One byte of each of 128 blocks: what is left is learning where they lie.
-  void FetchHandles(KvStore& store) {
-    std::vector<FetchItem> items;
-    for (size_t i = 0; i < 128; ++i) items.push_back({fetches_[i].key, 0, absl::MakeSpan(fetched_).subspan(i, 1)});
-    for (const absl::Status& status : Check(store.Fetch(items, 0, absl::Now() + kCallTime))) Check(status);
+  void LocateAll(ShmConnection& connection) const {
+    shm::Locate request;
+    for (const FetchItem& item : fetches_) request.items.push_back({item.key, 0, item.destination.size()});
+    for (const shm::Located::Item& item : Check(connection.Locate(request, absl::Now() + kCallTime)).items) {
+      if (item.code != 0) Check(absl::NotFoundError("a block is not located"));
+    }
   }
   void PingPong(int socket) {
     if (!FetchRaw(socket, absl::MakeSpan(fetched_).subspan(0, 1))) {
@@ -242,7 +245,10 @@ Json Run(int rounds, const std::vector<std::string>& wanted) {
   const std::unique_ptr<LocalKvStore> local = MakeStore(clock, /*shared_memory=*/false);
   const auto tcp = Check(GrpcKvStore::Create(absl::StrCat("127.0.0.1:", port), {}, clock, nullptr));
   const auto on_unix = Check(GrpcKvStore::Create("unix:" + UnixPath(child), {}, clock, nullptr));
-  const auto shm = Check(ConnectKvStore("unix:" + UnixPath(child), {}, clock, nullptr));
+  const GrpcKvStore::AttachGrant grant = Check(on_unix->Attach(absl::Now() + kCallTime));
+  const auto attached =
+      Check(ShmConnection::Open(shm::SocketBeside(UnixPath(child)), grant.token, 4096, absl::Now() + kCallTime));
+  const auto mapped = Check(ConnectKvStore("unix:" + UnixPath(child), {}, clock, nullptr));
   Blocks large(size_t{256} << 10), small(size_t{32} << 10), fresh(size_t{256} << 10);
   const auto check_large = [&] { large.CheckFetched(); };
   const auto check_small = [&] { small.CheckFetched(); };
@@ -254,10 +260,10 @@ Json Run(int rounds, const std::vector<std::string>& wanted) {
   ways.push_back({"memcpy", "", [&] { large.Copy(); }, check_large, {}, {}});
   ways.push_back({"embedded-copy-256k", "memcpy", [&] { large.Fetch(*local); }, check_large, {}, {}});
   ways.push_back({"embedded-put-256k", "memcpy", [&] { fresh.PutFresh(*local); }, [] {}, {}, {}});
-  ways.push_back({"shm-copy-256k", "memcpy", [&] { large.Fetch(*shm); }, check_large, {}, {}});
-  ways.push_back({"shm-put-256k", "memcpy", [&] { fresh.PutFresh(*shm); }, [] {}, {}, {}});
+  ways.push_back({"shm-copy-256k", "memcpy", [&] { large.Fetch(*mapped); }, check_large, {}, {}});
+  ways.push_back({"shm-put-256k", "memcpy", [&] { fresh.PutFresh(*mapped); }, [] {}, {}, {}});
   ways.push_back({"raw-unix-pingpong", "", [&] { large.PingPong(raw.unix_socket.ours); }, [] {}, {}, {}, 1});
-  ways.push_back({"shm-handles-128", "raw-unix-pingpong", [&] { large.FetchHandles(*shm); }, [] {}, {}, {}, 128});
+  ways.push_back({"shm-handles-128", "raw-unix-pingpong", [&] { large.LocateAll(*attached); }, [] {}, {}, {}, 1});
   const auto add_socket = [&](const std::string& kind, const RawPair& pair, KvStore& store) {
     const std::string limit = "raw-" + kind, grpc = "grpc-" + kind;
     ways.push_back({limit, "", [&] { large.FetchRawFrom(pair.ours); }, check_large, {}, {}});

@@ -11,13 +11,16 @@
 #include "base/status.h"
 #include "grpcpp/grpcpp.h"
 #include "kvstore/client/fetch_assembler.h"
+#include "kvstore/client/fetch_wire.h"
 #include "kvstore/client/pending_releases.h"
 #include "kvstore/client/put_messages.h"
+#include "kvstore/client/raw_stream.h"
 #include "slimfill/v1/kvstore.grpc.pb.h"
 
 namespace slimfill::kvstore {
 namespace {
 
+constexpr char kFetchMethod[] = "/slimfill.v1.KvStoreService/Fetch";
 constexpr int kMaxReceiveBytes = 8 << 20;  // no message of the store is larger
 constexpr uint32_t kMinMessageBytes = 4 << 10;
 constexpr uint32_t kMaxMessageBytes = 3 << 20;             // the store takes messages of 4 MiB
@@ -86,6 +89,7 @@ struct GrpcKvStore::Impl {
         breaker(options.breaker, clock, [this](bool closed) { SetUp(closed); }),
         channel(Connect(address)),
         stub(v1::KvStoreService::NewStub(channel)),
+        generic_stub(channel),
         releases(options.max_pending_releases) {
     SetUp(true);
   }
@@ -153,6 +157,7 @@ struct GrpcKvStore::Impl {
   CircuitBreaker breaker;
   const std::shared_ptr<grpc::Channel> channel;
   const std::unique_ptr<v1::KvStoreService::Stub> stub;
+  grpc::GenericStub generic_stub;
   PendingReleases releases;  // last: it waits for calls that use the others
 };
 
@@ -249,12 +254,12 @@ absl::StatusOr<std::vector<absl::Status>> GrpcKvStore::Fetch(absl::Span<const Fe
   }
   FetchAssembler assembler(items);
   const absl::Status status = impl_->Run("fetch", deadline, [&](grpc::ClientContext& context) -> absl::Status {
-    const std::unique_ptr<grpc::ClientReader<v1::FetchResponse>> reader = impl_->stub->Fetch(&context, request);
-    v1::FetchResponse response;
+    RawStream stream(impl_->generic_stub, context, kFetchMethod, request);
+    grpc::ByteBuffer response;
     absl::Status broken;
-    while (broken.ok() && reader->Read(&response)) broken = assembler.Accept(response);
+    while (broken.ok() && stream.Read(&response)) broken = ReadFetchResponse(response, assembler);
     if (!broken.ok()) context.TryCancel();
-    const grpc::Status finished = reader->Finish();
+    const grpc::Status finished = stream.Finish();
     if (!broken.ok()) return broken;
     SLIMFILL_RETURN_IF_ERROR(impl_->FromGrpc(finished));
     return assembler.CheckComplete();

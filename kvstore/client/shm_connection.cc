@@ -7,8 +7,8 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "kvstore/api/checksum.h"
+#include "kvstore/api/checksummed_copy.h"
 #include "kvstore/api/limits.h"
-#include "kvstore/api/stream_copy.h"
 
 namespace slimfill::kvstore {
 namespace {
@@ -105,7 +105,7 @@ absl::StatusOr<ShmConnection::ItemStatuses> ShmConnection::Fetch(absl::Span<cons
       continue;
     }
     SLIMFILL_ASSIGN_OR_RETURN(const shm::Located located, Locate(request, deadline));
-    const uint64_t* checksums = located.checksums.data();
+    absl::Span<const uint64_t> checksums = located.checksums;
     for (size_t i = 0; i < located.items.size(); ++i) {
       const shm::Located::Item& place = located.items[i];
       if (place.code == static_cast<uint32_t>(absl::StatusCode::kUnimplemented)) {
@@ -113,29 +113,16 @@ absl::StatusOr<ShmConnection::ItemStatuses> ShmConnection::Fetch(absl::Span<cons
       } else if (place.code != 0) {
         statuses.push_back(StatusOf(place.code, "fetch"));
       } else {
-        const bool copied = CopyVerified(left[i], place, checksums);
+        const size_t pages = PagesOf(left[i].offset, left[i].destination.size()).size();
+        const bool copied = CopyVerified(left[i].key, memory_.bytes().subspan(place.offset, place.value_bytes),
+                                         checksums.subspan(0, pages), left[i].offset, left[i].destination) &&
+                            StillThere(place);
         statuses.push_back(copied ? std::make_optional(absl::OkStatus()) : std::nullopt);
-        checksums += shm::PagesOf(left[i].offset, left[i].destination.size()).size();
+        checksums.remove_prefix(pages);
       }
     }
   }
   return statuses;
-}
-
-bool ShmConnection::CopyVerified(const FetchItem& item, const shm::Located::Item& place,
-                                 const uint64_t* checksums) const {
-  const absl::Span<const std::byte> value = memory_.bytes().subspan(place.offset, place.value_bytes);
-  const shm::PageRange pages = shm::PagesOf(item.offset, item.destination.size());
-  const uint64_t end = item.offset + item.destination.size();
-  for (uint64_t page = pages.first; page < pages.end; ++page) {
-    const uint64_t page_start = page * kChecksumPageBytes;
-    const absl::Span<const std::byte> bytes = value.subspan(page_start, kChecksumPageBytes);
-    if (Checksum(item.key, page_start, bytes) != checksums[page - pages.first]) return false;
-    // The page is in the caches now: copying it costs little more than writing it.
-    const uint64_t from = std::max(item.offset, page_start), to = std::min(end, page_start + bytes.size());
-    StreamCopy(value.subspan(from, to - from), item.destination.subspan(from - item.offset, to - from));
-  }
-  return StillThere(place);
 }
 
 bool ShmConnection::StillThere(const shm::Located::Item& place) const {

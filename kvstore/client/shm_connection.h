@@ -35,6 +35,9 @@ class ShmConnection {
   // Whether it is of no more use: the store is gone, or an answer did not come in time and would come too late.
   bool broken() const { return broken_.load(std::memory_order_relaxed); }
 
+  // Where values lie, without a copy.
+  absl::StatusOr<shm::Located> Locate(const shm::Locate& request, absl::Time deadline);
+
   // An item without an answer lies outside the shared memory, has changed there, or was replaced during the copy.
   absl::StatusOr<ItemStatuses> Fetch(absl::Span<const FetchItem> items, LeaseId lease, absl::Time deadline);
 
@@ -51,9 +54,7 @@ class ShmConnection {
 
   // Sends a request and waits for its answer, which stays until the next exchange. REQUIRES: this thread's turn.
   absl::StatusOr<absl::Span<const std::byte>> Exchange(const shm::Bytes& request, absl::Time deadline);
-  absl::StatusOr<shm::Located> Locate(const shm::Locate& request, absl::Time deadline);
-  // False when the bytes are not, or no longer, what was stored.
-  bool CopyVerified(const FetchItem& item, const shm::Located::Item& place, const uint64_t* checksums) const;
+  // False when the memory may have been used again before what was just copied had been.
   bool StillThere(const shm::Located::Item& place) const;
   // Puts as many items as fit into the window, from the first on; none when the first does not. One code per item.
   absl::StatusOr<shm::PutDone> PutWindow(absl::Span<const PutItem> items, LeaseId lease, absl::Time deadline);

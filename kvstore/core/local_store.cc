@@ -7,7 +7,6 @@
 #include "base/metric_names.h"
 #include "base/status.h"
 #include "kvstore/api/block_key.h"
-#include "kvstore/api/stream_copy.h"
 
 namespace slimfill::kvstore {
 namespace {
@@ -19,12 +18,11 @@ void Count(std::atomic<uint64_t>& counter, uint64_t by = 1) { counter.fetch_add(
 }  // namespace
 
 absl::Status PendingValue::Append(absl::Span<const std::byte> bytes) {
-  if (bytes.size() > size() - written_) {
+  if (bytes.size() > size() - written()) {
     return absl::InvalidArgumentError(absl::StrCat("the value grows past the ", size(), " bytes announced for it: ",
-                                                   written_, " are written, ", bytes.size(), " more came"));
+                                                   written(), " are written, ", bytes.size(), " more came"));
   }
-  StreamCopy(bytes, buffer_.bytes().subspan(written_, bytes.size()));
-  written_ += bytes.size();
+  writer_.Append(bytes, buffer_.bytes().subspan(written(), bytes.size()));
   return absl::OkStatus();
 }
 
@@ -204,7 +202,7 @@ absl::Status LocalKvStore::Publish(PendingValue value) {
   SLIMFILL_CHECK(value.written() == value.size());
   const LeaseId owner = value.key_.owner;
   const BlockKey key = value.key_.key;
-  auto stored = std::make_shared<const Value>(key, std::move(value.buffer_));
+  auto stored = std::make_shared<const Value>(key, std::move(value.buffer_), value.writer_.Finish());
   if (!index_.Insert(value.key_, std::move(stored), std::move(value.parent_))) return absl::OkStatus();
   if (owner != 0) {
     // The lease may have ended while the value was written, and then nobody else will ever remove it.
@@ -246,13 +244,17 @@ void LocalKvStore::CountHit() {
 absl::StatusOr<ValueRange> LocalKvStore::Read(const BlockKey& key, uint64_t offset, uint64_t length, LeaseId lease) {
   SLIMFILL_ASSIGN_OR_RETURN(Index::Found found, Find(key, lease));
   absl::StatusOr<absl::Span<const std::byte>> bytes = found.value->Read(offset, length);
-  if (absl::IsDataLoss(bytes.status())) {
+  SLIMFILL_RETURN_IF_ERROR(CountRead(bytes.status(), found));
+  return ValueRange{std::move(found.value), *bytes};
+}
+
+absl::Status LocalKvStore::CountRead(const absl::Status& status, const Index::Found& found) {
+  if (absl::IsDataLoss(status)) {
     index_.RemoveExactly(found.ref);
     if (metrics_ != nullptr) metrics_->Add(metric::kKvCorruptBlocks);
   }
-  SLIMFILL_RETURN_IF_ERROR(bytes.status());
-  CountHit();
-  return ValueRange{std::move(found.value), *bytes};
+  if (status.ok()) CountHit();
+  return status;
 }
 
 absl::StatusOr<std::shared_ptr<const Value>> LocalKvStore::Locate(const BlockKey& key, uint64_t offset, uint64_t length,
@@ -264,9 +266,8 @@ absl::StatusOr<std::shared_ptr<const Value>> LocalKvStore::Locate(const BlockKey
 }
 
 absl::Status LocalKvStore::FetchItemNow(const FetchItem& item, LeaseId lease) {
-  SLIMFILL_ASSIGN_OR_RETURN(const ValueRange range, Read(item.key, item.offset, item.destination.size(), lease));
-  StreamCopy(range.bytes, item.destination);
-  return absl::OkStatus();
+  SLIMFILL_ASSIGN_OR_RETURN(const Index::Found found, Find(item.key, lease));
+  return CountRead(found.value->CopyTo(item.offset, item.destination), found);
 }
 
 std::vector<absl::Status> LocalKvStore::Delete(absl::Span<const BlockKey> keys) {

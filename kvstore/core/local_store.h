@@ -15,6 +15,7 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/metrics.h"
+#include "kvstore/api/checksummed_copy.h"
 #include "kvstore/api/kv_store.h"
 #include "kvstore/api/limits.h"
 #include "kvstore/core/arena.h"
@@ -39,18 +40,18 @@ class PendingValue {
  public:
   // Appends the next bytes. INVALID_ARGUMENT when they are more than were announced.
   absl::Status Append(absl::Span<const std::byte> bytes);
-  uint64_t written() const { return written_; }
+  uint64_t written() const { return writer_.written(); }
   uint64_t size() const { return buffer_.bytes().size(); }
 
  private:
   friend class LocalKvStore;
   PendingValue(IndexKey key, ParentLink parent, Buffer buffer)
-      : key_(std::move(key)), parent_(std::move(parent)), buffer_(std::move(buffer)) {}
+      : key_(std::move(key)), parent_(std::move(parent)), buffer_(std::move(buffer)), writer_(key_.key) {}
 
   IndexKey key_;
   ParentLink parent_;
   Buffer buffer_;
-  uint64_t written_ = 0;
+  PagedWriter writer_;
 };
 
 // A range of a stored value, verified. Its bytes stay as long as it does, whatever happens to the block.
@@ -110,6 +111,8 @@ class LocalKvStore final : public KvStore {
   // Counts a miss, and says NOT_FOUND.
   absl::StatusOr<Index::Found> Find(const BlockKey& key, LeaseId lease);
   void CountHit();
+  // Of a found value; drops it when its bytes have changed. Returns `status`.
+  absl::Status CountRead(const absl::Status& status, const Index::Found& found);
 
   absl::StatusOr<Buffer> AllocateEvicting(uint64_t bytes, bool may_evict);
   absl::Status FetchItemNow(const FetchItem& item, LeaseId lease);

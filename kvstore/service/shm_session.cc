@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/metric_names.h"
 #include "base/status.h"
+#include "kvstore/api/checksum.h"
 
 namespace slimfill::kvstore {
 
@@ -38,7 +39,7 @@ shm::Located ShmSession::Locate(const shm::Locate& request) {
     item.page = place->page;
     item.generation = place->generation;
     item.value_bytes = (*value)->size();
-    const shm::PageRange pages = shm::PagesOf(asked.offset, asked.length);
+    const PageRange pages = PagesOf(asked.offset, asked.length);
     const absl::Span<const uint64_t> checksums = (*value)->checksums().subspan(pages.first, pages.size());
     located.checksums.insert(located.checksums.end(), checksums.begin(), checksums.end());
     bytes += asked.length;

@@ -85,11 +85,6 @@ absl::StatusOr<uint32_t> ReadCount(Reader& reader) {
 
 std::string SocketBeside(const std::string& unix_path) { return unix_path + ".shm"; }
 
-PageRange PagesOf(uint64_t offset, uint64_t length) {
-  const uint64_t first = offset / kChecksumPageBytes;
-  return {first, length == 0 ? first : (offset + length - 1) / kChecksumPageBytes + 1};
-}
-
 Bytes Encode(const Hello& message) {
   Writer writer(Kind::kHello);
   writer.Add(message.token);

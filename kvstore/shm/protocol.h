@@ -78,13 +78,6 @@ struct PutDone {
   std::vector<uint32_t> codes;  // of absl::StatusCode, one per item
 };
 
-// Pages of kChecksumPageBytes that a range touches: [first, end).
-struct PageRange {
-  uint64_t first = 0, end = 0;
-  uint64_t size() const { return end - first; }
-};
-PageRange PagesOf(uint64_t offset, uint64_t length);
-
 Bytes Encode(const Hello& message);
 Bytes Encode(const Welcome& message);
 Bytes EncodeRefused(absl::string_view reason);

@@ -13,7 +13,8 @@ class IndexTest : public ::testing::Test {
   bool Insert(uint32_t id, ParentLink parent = {}, LeaseId owner = 0) {
     Buffer buffer = *arena_->TryAllocate(10);
     std::fill(buffer.bytes().begin(), buffer.bytes().end(), std::byte{1});
-    return index_.Insert({owner, Key(id)}, std::make_shared<const Value>(Key(id), std::move(buffer)),
+    return index_.Insert({owner, Key(id)},
+                         std::make_shared<const Value>(Key(id), std::move(buffer), std::vector<uint64_t>(1)),
                          std::move(parent));
   }
   bool Has(uint32_t id, LeaseId owner = 0) { return index_.Find({owner, Key(id)}).has_value(); }
@@ -84,8 +85,9 @@ TEST_F(IndexTest, DestroysLongChains) {
     Buffer buffer = *arena->TryAllocate(1);
     buffer.bytes().front() = std::byte{1};
     ParentLink parent = id == 0 ? ParentLink() : index.LinkParent(Key(id - 1));
-    ASSERT_TRUE(
-        index.Insert({0, Key(id)}, std::make_shared<const Value>(Key(id), std::move(buffer)), std::move(parent)));
+    ASSERT_TRUE(index.Insert({0, Key(id)},
+                             std::make_shared<const Value>(Key(id), std::move(buffer), std::vector<uint64_t>(1)),
+                             std::move(parent)));
   }
   EXPECT_EQ(index.size(), 20000u);
 }
