@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "base/metric_names.h"
 #include "base/status.h"
@@ -119,10 +120,13 @@ absl::StatusOr<std::vector<absl::Status>> LocalKvStore::Fetch(absl::Span<const F
   std::vector<absl::Status> statuses;
   statuses.reserve(items.size());
   uint64_t bytes = 0;
+  EndExpiredLeases(start);
+  ReadCounts counts;
   for (const FetchItem& item : items) {
-    statuses.push_back(clock_.Now() < deadline ? FetchItemNow(item, lease) : DeadlineExpired());
+    statuses.push_back(clock_.Now() < deadline ? FetchItemNow(item, lease, counts) : DeadlineExpired());
     if (statuses.back().ok()) bytes += item.destination.size();
   }
+  Record(counts);
   RecordTransfer("fetch", bytes, start);
   return statuses;
 }
@@ -225,49 +229,66 @@ absl::Status LocalKvStore::PutOne(const PutItem& item, LeaseId lease) {
   return Publish(*std::move(pending));
 }
 
-absl::StatusOr<Index::Found> LocalKvStore::Find(const BlockKey& key, LeaseId lease) {
-  EndExpiredLeases(clock_.Now());
+absl::StatusOr<Index::Found> LocalKvStore::Find(const BlockKey& key, LeaseId lease, ReadCounts& counts) {
   std::optional<Index::Found> found;
   if (lease != 0) found = index_.Find({lease, key});
   if (!found.has_value()) found = index_.Find({0, key});
   if (found.has_value()) return *std::move(found);
-  Count(misses_);
-  if (metrics_ != nullptr) metrics_->Add(metric::kKvFetchMisses);
+  ++counts.misses;
   return absl::NotFoundError(absl::StrCat("block ", ToHex(key), " is not stored"));
 }
 
-void LocalKvStore::CountHit() {
-  Count(hits_);
-  if (metrics_ != nullptr) metrics_->Add(metric::kKvFetchHits);
-}
-
-absl::StatusOr<ValueRange> LocalKvStore::Read(const BlockKey& key, uint64_t offset, uint64_t length, LeaseId lease) {
-  SLIMFILL_ASSIGN_OR_RETURN(Index::Found found, Find(key, lease));
-  absl::StatusOr<absl::Span<const std::byte>> bytes = found.value->Read(offset, length);
-  SLIMFILL_RETURN_IF_ERROR(CountRead(bytes.status(), found));
-  return ValueRange{std::move(found.value), *bytes};
-}
-
-absl::Status LocalKvStore::CountRead(const absl::Status& status, const Index::Found& found) {
+absl::Status LocalKvStore::Settle(const absl::Status& status, const Index::Found& found, ReadCounts& counts) {
+  if (status.ok()) ++counts.hits;
   if (absl::IsDataLoss(status)) {
+    ++counts.corrupt;
     index_.RemoveExactly(found.ref);
-    if (metrics_ != nullptr) metrics_->Add(metric::kKvCorruptBlocks);
   }
-  if (status.ok()) CountHit();
   return status;
 }
 
-absl::StatusOr<std::shared_ptr<const Value>> LocalKvStore::Locate(const BlockKey& key, uint64_t offset, uint64_t length,
-                                                                  LeaseId lease) {
-  SLIMFILL_ASSIGN_OR_RETURN(Index::Found found, Find(key, lease));
-  SLIMFILL_RETURN_IF_ERROR(found.value->CheckRange(offset, length));
-  CountHit();
-  return std::move(found.value);
+void LocalKvStore::Record(const ReadCounts& counts) {
+  Count(hits_, counts.hits);
+  Count(misses_, counts.misses);
+  if (metrics_ == nullptr) return;
+  if (counts.hits > 0) metrics_->Add(metric::kKvFetchHits, {}, static_cast<double>(counts.hits));
+  if (counts.misses > 0) metrics_->Add(metric::kKvFetchMisses, {}, static_cast<double>(counts.misses));
+  if (counts.corrupt > 0) metrics_->Add(metric::kKvCorruptBlocks, {}, static_cast<double>(counts.corrupt));
 }
 
-absl::Status LocalKvStore::FetchItemNow(const FetchItem& item, LeaseId lease) {
-  SLIMFILL_ASSIGN_OR_RETURN(const Index::Found found, Find(item.key, lease));
-  return CountRead(found.value->CopyTo(item.offset, item.destination), found);
+absl::StatusOr<ValueRange> LocalKvStore::Read(const BlockKey& key, uint64_t offset, uint64_t length, LeaseId lease) {
+  EndExpiredLeases(clock_.Now());
+  ReadCounts counts;
+  const absl::Cleanup record = [&] { Record(counts); };
+  SLIMFILL_ASSIGN_OR_RETURN(Index::Found found, Find(key, lease, counts));
+  absl::StatusOr<absl::Span<const std::byte>> bytes = found.value->Read(offset, length);
+  SLIMFILL_RETURN_IF_ERROR(Settle(bytes.status(), found, counts));
+  return ValueRange{std::move(found.value), *bytes};
+}
+
+std::vector<absl::StatusOr<std::shared_ptr<const Value>>> LocalKvStore::Locate(absl::Span<const Range> ranges,
+                                                                               LeaseId lease) {
+  EndExpiredLeases(clock_.Now());
+  ReadCounts counts;
+  std::vector<absl::StatusOr<std::shared_ptr<const Value>>> values;
+  values.reserve(ranges.size());
+  for (const Range& range : ranges) {
+    absl::StatusOr<Index::Found> found = Find(range.key, lease, counts);
+    absl::Status status = found.status();
+    if (status.ok()) status = Settle(found->value->CheckRange(range.offset, range.length), *found, counts);
+    if (status.ok()) {
+      values.push_back(std::move(found->value));
+    } else {
+      values.push_back(std::move(status));
+    }
+  }
+  Record(counts);
+  return values;
+}
+
+absl::Status LocalKvStore::FetchItemNow(const FetchItem& item, LeaseId lease, ReadCounts& counts) {
+  SLIMFILL_ASSIGN_OR_RETURN(const Index::Found found, Find(item.key, lease, counts));
+  return Settle(found.value->CopyTo(item.offset, item.destination), found, counts);
 }
 
 std::vector<absl::Status> LocalKvStore::Delete(absl::Span<const BlockKey> keys) {

@@ -88,10 +88,14 @@ class LocalKvStore final : public KvStore {
   absl::Status Publish(PendingValue value);
   // NOT_FOUND, OUT_OF_RANGE, DATA_LOSS as in Fetch.
   absl::StatusOr<ValueRange> Read(const BlockKey& key, uint64_t offset, uint64_t length, LeaseId lease);
-  // A value that has the range, not verified: for readers in other processes, who do that themselves. NOT_FOUND,
-  // OUT_OF_RANGE.
-  absl::StatusOr<std::shared_ptr<const Value>> Locate(const BlockKey& key, uint64_t offset, uint64_t length,
-                                                      LeaseId lease);
+  // Values that have the ranges, not verified: for readers in other processes, who do that themselves. One answer per
+  // range: NOT_FOUND, OUT_OF_RANGE.
+  struct Range {
+    BlockKey key;
+    uint64_t offset = 0;
+    uint64_t length = 0;
+  };
+  std::vector<absl::StatusOr<std::shared_ptr<const Value>>> Locate(absl::Span<const Range> ranges, LeaseId lease);
 
   // MatchPrefix and OpenPrivate whose leases end with the session, too.
   absl::StatusOr<PrefixMatch> MatchPrefixIn(SessionId session, absl::Span<const BlockKey> keys, absl::Time deadline);
@@ -108,14 +112,19 @@ class LocalKvStore final : public KvStore {
  private:
   LocalKvStore(const LocalStoreOptions& options, std::shared_ptr<Arena> arena, const Clock& clock, Metrics* metrics);
 
-  // Counts a miss, and says NOT_FOUND.
-  absl::StatusOr<Index::Found> Find(const BlockKey& key, LeaseId lease);
-  void CountHit();
-  // Of a found value; drops it when its bytes have changed. Returns `status`.
-  absl::Status CountRead(const absl::Status& status, const Index::Found& found);
+  // What the reads of one call came to; counted once, for a call may have thousands.
+  struct ReadCounts {
+    uint64_t hits = 0, misses = 0, corrupt = 0;
+  };
+
+  // Says NOT_FOUND for a miss.
+  absl::StatusOr<Index::Found> Find(const BlockKey& key, LeaseId lease, ReadCounts& counts);
+  // What came of reading a found value: counts it, and drops it when its bytes have changed. Returns `status`.
+  absl::Status Settle(const absl::Status& status, const Index::Found& found, ReadCounts& counts);
+  void Record(const ReadCounts& counts);
 
   absl::StatusOr<Buffer> AllocateEvicting(uint64_t bytes, bool may_evict);
-  absl::Status FetchItemNow(const FetchItem& item, LeaseId lease);
+  absl::Status FetchItemNow(const FetchItem& item, LeaseId lease, ReadCounts& counts);
   void EndExpiredLeases(absl::Time now);
   void DropHoldings(const Lease& lease);
   void RecordTransfer(const char* direction, uint64_t bytes, absl::Time start);

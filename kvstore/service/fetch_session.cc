@@ -14,6 +14,15 @@ namespace {
 
 constexpr uint64_t kFailureBytes = 256;  // a failure's share of a message: its text and fields
 
+// Pieces end with the pages of the value, whose checksums need not be computed again.
+uint64_t BytesToPageEnd(uint64_t offset) { return kChecksumPageBytes - offset % kChecksumPageBytes; }
+
+uint64_t ChecksumOf(const BlockKey& key, const Value& value, uint64_t offset, absl::Span<const std::byte> bytes) {
+  const bool whole_page =
+      offset % kChecksumPageBytes == 0 && (bytes.size() == kChecksumPageBytes || offset + bytes.size() == value.size());
+  return whole_page ? value.checksums()[offset / kChecksumPageBytes] : Checksum(key, offset, bytes);
+}
+
 }  // namespace
 
 absl::StatusOr<FetchSession> FetchSession::Create(LocalKvStore& store, const v1::FetchRequest& request) {
@@ -59,10 +68,10 @@ bool FetchSession::Next(FetchMessage* message) {
 uint64_t FetchSession::AddPiece(uint64_t room, FetchMessage* message) {
   const Range& range = ranges_[next_];
   const uint64_t offset = range.offset + sent_;
-  const absl::Span<const std::byte> bytes = current_.bytes.subspan(sent_, room);
+  const absl::Span<const std::byte> bytes = current_.bytes.subspan(sent_, std::min(room, BytesToPageEnd(offset)));
   message->pieces.push_back({.ordinal = static_cast<uint32_t>(next_),
                              .offset = offset,
-                             .checksum = Checksum(range.key, offset, bytes),
+                             .checksum = ChecksumOf(range.key, *current_.value, offset, bytes),
                              .range = {current_.value, bytes}});
   sent_ += bytes.size();
   sent_bytes_ += bytes.size();

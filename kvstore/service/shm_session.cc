@@ -26,10 +26,14 @@ shm::Located ShmSession::Locate(const shm::Locate& request) {
   shm::Located located;
   located.items.reserve(request.items.size());
   uint64_t bytes = 0;
-  for (const shm::Locate::Item& asked : request.items) {
+  std::vector<LocalKvStore::Range> ranges;
+  ranges.reserve(request.items.size());
+  for (const shm::Locate::Item& item : request.items) ranges.push_back({item.key, item.offset, item.length});
+  const auto values = store_.Locate(ranges, request.lease);
+  for (size_t i = 0; i < values.size(); ++i) {
+    const LocalKvStore::Range& asked = ranges[i];
+    const absl::StatusOr<std::shared_ptr<const Value>>& value = values[i];
     shm::Located::Item& item = located.items.emplace_back();
-    const absl::StatusOr<std::shared_ptr<const Value>> value =
-        store_.Locate(asked.key, asked.offset, asked.length, request.lease);
     const std::optional<SharedPlace> place = value.ok() ? (*value)->place() : std::nullopt;
     if (!place.has_value()) {
       item.code = static_cast<uint32_t>(value.ok() ? absl::StatusCode::kUnimplemented : value.status().code());
