@@ -20,6 +20,7 @@ absl::StatusOr<std::unique_ptr<kvstore::KvStore>> MakeStore(const ServerConfig& 
   }
   kvstore::LocalStoreOptions options;
   options.memory_bytes = static_cast<uint64_t>(config.kv_memory_bytes);
+  options.tenant_bytes = static_cast<uint64_t>(config.kv_tenant_memory_bytes);
   return kvstore::LocalKvStore::Create(options, clock, &metrics);
 }
 

@@ -133,6 +133,7 @@ std::vector<Option> MakeOptions() {
       Address("kv-store", &C::kv_store, ParseEndpoint, "embedded, or HOST:PORT or unix:PATH of a slimfill-kvstore",
               "embedded"),
       Bytes("kv-memory", &C::kv_memory_bytes, "memory of the embedded KV store"),
+      Bytes("kv-tenant-memory", &C::kv_tenant_memory_bytes, "the most of it that one tenant may take, or all", "all"),
       Choice("backend", &C::backend, {"cpu", "ref", "cuda"}, "cpu, ref (slow and simple) or cuda"),
       Choice("linear", &C::linear, {"bf16", "int8"},
              "numbers of the linear layers: bf16, or int8 (faster, half the memory, less exact)"),

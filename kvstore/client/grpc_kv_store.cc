@@ -242,9 +242,27 @@ absl::StatusOr<std::vector<absl::Status>> GrpcKvStore::Fetch(absl::Span<const Fe
                                                              absl::Time deadline) {
   SLIMFILL_RETURN_IF_ERROR(CheckFetch(items, impl_->options.limits));
   if (items.empty()) return std::vector<absl::Status>();
+  SLIMFILL_ASSIGN_OR_RETURN(std::vector<absl::Status> statuses, FetchOnce(items, lease, /*verify=*/false, deadline));
+  std::vector<FetchItem> wrong;
+  for (size_t i = 0; i < items.size(); ++i) {
+    if (absl::IsDataLoss(statuses[i])) wrong.push_back(items[i]);
+  }
+  if (wrong.empty()) return statuses;
+  const absl::StatusOr<std::vector<absl::Status>> again = FetchOnce(wrong, lease, /*verify=*/true, deadline);
+  if (!again.ok()) return statuses;
+  size_t next = 0;
+  for (absl::Status& status : statuses) {
+    if (absl::IsDataLoss(status)) status = (*again)[next++];
+  }
+  return statuses;
+}
+
+absl::StatusOr<std::vector<absl::Status>> GrpcKvStore::FetchOnce(absl::Span<const FetchItem> items, LeaseId lease,
+                                                                 bool verify, absl::Time deadline) {
   const absl::Time start = impl_->clock.Now();
   v1::FetchRequest request;
   request.set_lease(lease);
+  request.set_verify(verify);
   request.set_max_message_bytes(impl_->options.message_bytes);
   for (const FetchItem& item : items) {
     v1::FetchRange* range = request.add_ranges();

@@ -43,6 +43,7 @@ class GrpcKvStore final : public KvStore {
                                                 absl::Time deadline) override;
   // When the stream breaks half way, items that arrived are OK and the others carry the stream's error; when nothing
   // arrived, the call fails as a whole.
+  // Items whose bytes are wrong are asked for once more, verified by the store.
   absl::StatusOr<std::vector<absl::Status>> Fetch(absl::Span<const FetchItem> items, LeaseId lease,
                                                   absl::Time deadline) override;
   absl::Status Renew(LeaseId lease, absl::Time deadline) override;
@@ -62,6 +63,9 @@ class GrpcKvStore final : public KvStore {
   const KvLimits& limits() const;
 
  private:
+  absl::StatusOr<std::vector<absl::Status>> FetchOnce(absl::Span<const FetchItem> items, LeaseId lease, bool verify,
+                                                      absl::Time deadline);
+
   struct Impl;  // keeps gRPC out of this header
   explicit GrpcKvStore(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;

@@ -14,6 +14,11 @@ namespace {
 
 constexpr uint64_t kMinMemoryBytes = 64 * 1024;
 
+const char* WhyNothingGoes(bool could_fit, bool may_evict) {
+  if (!could_fit) return "the block alone is too large";
+  return may_evict ? "all is leased or being read" : "nothing is evicted for a block whose parent is not stored";
+}
+
 void Count(std::atomic<uint64_t>& counter, uint64_t by = 1) { counter.fetch_add(by, std::memory_order_relaxed); }
 
 }  // namespace
@@ -34,6 +39,11 @@ absl::StatusOr<std::unique_ptr<LocalKvStore>> LocalKvStore::Create(const LocalSt
                                                    " bytes is below the minimum of ", kMinMemoryBytes,
                                                    ": raise --memory"));
   }
+  if (options.tenant_bytes > options.memory_bytes) {
+    return absl::InvalidArgumentError(absl::StrCat("a tenant's share of ", options.tenant_bytes,
+                                                   " bytes is more than the KV store's ", options.memory_bytes,
+                                                   ": lower --tenant-memory or raise --memory"));
+  }
   if (options.lease_ttl < absl::Milliseconds(1)) {
     return absl::InvalidArgumentError(absl::StrCat("lease time to live of ", absl::FormatDuration(options.lease_ttl),
                                                    " is below the minimum of 1ms: raise --lease-ttl"));
@@ -48,6 +58,7 @@ LocalKvStore::LocalKvStore(const LocalStoreOptions& options, std::shared_ptr<Are
       clock_(clock),
       metrics_(metrics),
       arena_(std::move(arena)),
+      tenants_(options.tenant_bytes),
       leases_({options.lease_ttl, options.max_leases, options.max_leased_blocks}) {
   if (metrics_ != nullptr) metrics_->Set(metric::kKvStoreBytes, static_cast<double>(options.memory_bytes), {"limit"});
   RecordGauges();
@@ -165,22 +176,24 @@ absl::StatusOr<StoreStats> LocalKvStore::Stats(absl::Time deadline) {
                     .puts_refused = puts_refused_};
 }
 
-absl::StatusOr<PendingValue> LocalKvStore::Reserve(const BlockKey& key, const BlockKey& parent, uint64_t bytes,
-                                                   LeaseId lease) {
-  SLIMFILL_RETURN_IF_ERROR(CallBudget("Put", options_.limits).AddItem(bytes));
+absl::StatusOr<PendingValue> LocalKvStore::Reserve(const NewValue& value, LeaseId lease) {
+  SLIMFILL_RETURN_IF_ERROR(CallBudget("Put", options_.limits).AddItem(value.bytes));
   const absl::Time now = clock_.Now();
   EndExpiredLeases(now);
   if (lease != 0) SLIMFILL_RETURN_IF_ERROR(leases_.CheckPrivate(lease, now));
-  const IndexKey index_key{lease, key};
+  const IndexKey index_key{lease, value.key};
   if (index_.Find(index_key).has_value()) {
-    return absl::AlreadyExistsError(absl::StrCat("block ", ToHex(key), " is stored and keeps its value"));
+    return absl::AlreadyExistsError(absl::StrCat("block ", ToHex(value.key), " is stored and keeps its value"));
   }
-  const bool has_parent = lease == 0 && parent != BlockKey{};
+  const bool has_parent = lease == 0 && value.parent != BlockKey{};
   ParentLink link;
-  if (has_parent) link = index_.LinkParent(parent);
+  if (has_parent) link = index_.LinkParent(value.parent);
   // A block without its parent cannot be matched: it may have free room, but nothing useful goes for its sake.
-  SLIMFILL_ASSIGN_OR_RETURN(Buffer buffer, AllocateEvicting(bytes, /*may_evict=*/!has_parent || link));
-  return PendingValue(index_key, std::move(link), std::move(buffer));
+  const bool may_evict = !has_parent || link;
+  const uint64_t tenant = lease == 0 ? value.tenant : 0;
+  SLIMFILL_ASSIGN_OR_RETURN(Index::Ownership ownership, TakeShareEvicting(tenant, value.bytes, may_evict));
+  SLIMFILL_ASSIGN_OR_RETURN(Buffer buffer, AllocateEvicting(value.bytes, may_evict));
+  return PendingValue(index_key, std::move(link), std::move(ownership), std::move(buffer));
 }
 
 absl::StatusOr<Buffer> LocalKvStore::AllocateEvicting(uint64_t bytes, bool may_evict) {
@@ -188,18 +201,38 @@ absl::StatusOr<Buffer> LocalKvStore::AllocateEvicting(uint64_t bytes, bool may_e
   while (true) {
     if (std::optional<Buffer> buffer = arena_->TryAllocate(bytes)) return *std::move(buffer);
     if (!could_fit || !may_evict || !index_.EvictOne()) break;
-    Count(evictions_);
-    if (metrics_ != nullptr) metrics_->Add(metric::kKvEvictions);
+    CountEviction();
   }
+  return Refused(absl::StrCat("no room for a block of ", bytes, " bytes: ", arena_->used_bytes(), " of ",
+                              options_.memory_bytes, " bytes are in use and ", WhyNothingGoes(could_fit, may_evict),
+                              ": raise --memory or release leases"));
+}
+
+absl::StatusOr<Index::Ownership> LocalKvStore::TakeShareEvicting(uint64_t tenant, uint64_t bytes, bool may_evict) {
+  if (tenant == 0 || options_.tenant_bytes == 0) return Index::Ownership{};
+  const uint64_t charge = Arena::Charge(bytes);
+  const bool could_fit = charge <= options_.tenant_bytes;
+  while (true) {
+    if (std::optional<TenantShare> share = tenants_.TryTake(tenant, charge)) {
+      return Index::Ownership{tenant, *std::move(share)};
+    }
+    if (!could_fit || !may_evict || !index_.EvictOneOf(tenant)) break;
+    CountEviction();
+  }
+  return Refused(absl::StrCat("no room for a block of ", bytes, " bytes in its tenant's share: ",
+                              tenants_.bytes_of(tenant), " of ", options_.tenant_bytes, " bytes are in use and ",
+                              WhyNothingGoes(could_fit, may_evict), ": raise --tenant-memory or release leases"));
+}
+
+void LocalKvStore::CountEviction() {
+  Count(evictions_);
+  if (metrics_ != nullptr) metrics_->Add(metric::kKvEvictions);
+}
+
+absl::Status LocalKvStore::Refused(absl::string_view why) {
   Count(puts_refused_);
   if (metrics_ != nullptr) metrics_->Add(metric::kKvPutsRefused);
-  return absl::ResourceExhaustedError(absl::StrCat(
-      "no room for a block of ", bytes, " bytes: ", arena_->used_bytes(), " of ", options_.memory_bytes,
-      " bytes are in use and ",
-      !could_fit
-          ? "the block alone is too large"
-          : (may_evict ? "all is leased or being read" : "nothing is evicted for a block whose parent is not stored"),
-      ": raise --memory or release leases"));
+  return absl::ResourceExhaustedError(why);
 }
 
 absl::Status LocalKvStore::Publish(PendingValue value) {
@@ -207,7 +240,8 @@ absl::Status LocalKvStore::Publish(PendingValue value) {
   const LeaseId owner = value.key_.owner;
   const BlockKey key = value.key_.key;
   auto stored = std::make_shared<const Value>(key, std::move(value.buffer_), value.writer_.Finish());
-  if (!index_.Insert(value.key_, std::move(stored), std::move(value.parent_))) return absl::OkStatus();
+  if (!index_.Insert(value.key_, std::move(stored), std::move(value.parent_), std::move(value.ownership_)))
+    return absl::OkStatus();
   if (owner != 0) {
     // The lease may have ended while the value was written, and then nobody else will ever remove it.
     absl::Status added = leases_.AddPrivateBlock(owner, key, clock_.Now());
@@ -222,7 +256,7 @@ absl::Status LocalKvStore::Publish(PendingValue value) {
 }
 
 absl::Status LocalKvStore::PutOne(const PutItem& item, LeaseId lease) {
-  absl::StatusOr<PendingValue> pending = Reserve(item.key, item.parent, ValueBytes(item), lease);
+  absl::StatusOr<PendingValue> pending = Reserve({item.key, item.parent, ValueBytes(item), item.tenant}, lease);
   if (absl::IsAlreadyExists(pending.status())) return absl::OkStatus();
   SLIMFILL_RETURN_IF_ERROR(pending.status());
   for (absl::Span<const std::byte> part : item.parts) SLIMFILL_RETURN_IF_ERROR(pending->Append(part));

@@ -29,6 +29,8 @@ struct LocalStoreOptions {
   // Values, rounded up to whole pages, and Arena::kOverheadBytes for each.
   uint64_t memory_bytes = uint64_t{4} << 30;
   bool shared_memory = false;  // other processes may map the values (slab.h)
+  // The most that one tenant's shared blocks may take of it (PutItem::tenant); 0: all.
+  uint64_t tenant_bytes = 0;
   absl::Duration lease_ttl = absl::Seconds(10);
   size_t max_leases = 65536;
   size_t max_leased_blocks = 262144;
@@ -45,11 +47,16 @@ class PendingValue {
 
  private:
   friend class LocalKvStore;
-  PendingValue(IndexKey key, ParentLink parent, Buffer buffer)
-      : key_(std::move(key)), parent_(std::move(parent)), buffer_(std::move(buffer)), writer_(key_.key) {}
+  PendingValue(IndexKey key, ParentLink parent, Index::Ownership ownership, Buffer buffer)
+      : key_(std::move(key)),
+        parent_(std::move(parent)),
+        ownership_(std::move(ownership)),
+        buffer_(std::move(buffer)),
+        writer_(key_.key) {}
 
   IndexKey key_;
   ParentLink parent_;
+  Index::Ownership ownership_;
   Buffer buffer_;
   PagedWriter writer_;
 };
@@ -79,9 +86,15 @@ class LocalKvStore final : public KvStore {
 
   // The steps that Put and Fetch are made of, for callers whose bytes come and go in pieces.
 
-  // Room for a value of `bytes` under a shared (lease 0) or private key. ALREADY_EXISTS when the key is present;
+  // Room for a value under a shared (lease 0) or private key. ALREADY_EXISTS when the key is present;
   // RESOURCE_EXHAUSTED when what could be evicted is not enough.
-  absl::StatusOr<PendingValue> Reserve(const BlockKey& key, const BlockKey& parent, uint64_t bytes, LeaseId lease);
+  struct NewValue {
+    BlockKey key;
+    BlockKey parent;
+    uint64_t bytes = 0;
+    uint64_t tenant = 0;
+  };
+  absl::StatusOr<PendingValue> Reserve(const NewValue& value, LeaseId lease);
   // Reserve, copy and Publish in one; OK for a key that is present.
   absl::Status PutOne(const PutItem& item, LeaseId lease);
   // REQUIRES: value.written() == value.size(). OK as well when another writer was faster.
@@ -108,6 +121,8 @@ class LocalKvStore final : public KvStore {
 
   const LocalStoreOptions& options() const { return options_; }
   const Slab& slab() const { return arena_->slab(); }
+  // Shared blocks that leave the store.
+  RemovalFeed& removals() { return removals_; }
 
  private:
   LocalKvStore(const LocalStoreOptions& options, std::shared_ptr<Arena> arena, const Clock& clock, Metrics* metrics);
@@ -124,6 +139,10 @@ class LocalKvStore final : public KvStore {
   void Record(const ReadCounts& counts);
 
   absl::StatusOr<Buffer> AllocateEvicting(uint64_t bytes, bool may_evict);
+  // The tenant's share for a shared block, at the cost of its own other blocks only.
+  absl::StatusOr<Index::Ownership> TakeShareEvicting(uint64_t tenant, uint64_t bytes, bool may_evict);
+  void CountEviction();
+  absl::Status Refused(absl::string_view why);
   absl::Status FetchItemNow(const FetchItem& item, LeaseId lease, ReadCounts& counts);
   void EndExpiredLeases(absl::Time now);
   void DropHoldings(const Lease& lease);
@@ -134,7 +153,9 @@ class LocalKvStore final : public KvStore {
   const Clock& clock_;
   Metrics* const metrics_;
   const std::shared_ptr<Arena> arena_;
-  Index index_;
+  TenantUsage tenants_;
+  RemovalFeed removals_;
+  Index index_{&removals_};
   LeaseTable leases_;
   std::atomic<uint64_t> evictions_{0};
   std::atomic<uint64_t> hits_{0};

@@ -25,6 +25,8 @@ class Value {
       : key_(key), buffer_(std::move(buffer)), checksums_(std::move(checksums)) {}
 
   uint64_t size() const { return buffer_.bytes().size(); }
+  // Not verified: for those who compare with checksums() themselves.
+  absl::Span<const std::byte> bytes() const { return buffer_.bytes(); }
   // Of each page of kChecksumPageBytes; the last one may be shorter.
   absl::Span<const uint64_t> checksums() const { return checksums_; }
   // Buffer::place.

@@ -146,7 +146,12 @@ class KvService::FetchReactor final : public grpc::ServerWriteReactor<grpc::Byte
 };
 
 KvService::KvService(LocalKvStore& store, AttachTokens* tokens, const Clock& clock, Metrics& metrics)
-    : store_(store), tokens_(tokens), clock_(clock), metrics_(metrics), epoch_(RandomEpoch()) {}
+    : store_(store),
+      tokens_(tokens),
+      clock_(clock),
+      metrics_(metrics),
+      epoch_(RandomEpoch()),
+      watchers_(store.removals()) {}
 
 grpc::ServerUnaryReactor* KvService::MatchPrefix(grpc::CallbackServerContext* context,
                                                  const v1::MatchPrefixRequest* request,
@@ -221,6 +226,10 @@ grpc::ServerUnaryReactor* KvService::Stats(grpc::CallbackServerContext* context,
     response->set_epoch(epoch_);
   }
   return FinishUnary(context, "Stats", stats.status());
+}
+
+grpc::ServerWriteReactor<v1::WatchResponse>* KvService::Watch(grpc::CallbackServerContext*, const v1::WatchRequest*) {
+  return watchers_.Open();
 }
 
 grpc::ServerUnaryReactor* KvService::Attach(grpc::CallbackServerContext* context, const v1::AttachRequest*,

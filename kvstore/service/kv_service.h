@@ -9,6 +9,7 @@
 #include "kvstore/core/local_store.h"
 #include "kvstore/service/attach_tokens.h"
 #include "kvstore/service/call_gate.h"
+#include "kvstore/service/watch_hub.h"
 #include "slimfill/v1/kvstore.grpc.pb.h"
 
 namespace slimfill::kvstore {
@@ -19,7 +20,8 @@ using KvCallbackMethods =
     v1::KvStoreService::WithCallbackMethod_MatchPrefix<v1::KvStoreService::WithCallbackMethod_OpenPrivate<
         v1::KvStoreService::WithCallbackMethod_Put<v1::KvStoreService::WithCallbackMethod_Renew<
             v1::KvStoreService::WithCallbackMethod_Release<v1::KvStoreService::WithCallbackMethod_Delete<
-                v1::KvStoreService::WithCallbackMethod_Stats<v1::KvStoreService::WithCallbackMethod_Attach<Base>>>>>>>>;
+                v1::KvStoreService::WithCallbackMethod_Stats<v1::KvStoreService::WithCallbackMethod_Watch<
+                    v1::KvStoreService::WithCallbackMethod_Attach<Base>>>>>>>>>;
 
 class KvService final
     : public KvCallbackMethods<v1::KvStoreService::WithRawCallbackMethod_Fetch<v1::KvStoreService::Service>> {
@@ -43,11 +45,16 @@ class KvService final
                                    v1::DeleteResponse* response) override;
   grpc::ServerUnaryReactor* Stats(grpc::CallbackServerContext* context, const v1::StatsRequest* request,
                                   v1::StatsResponse* response) override;
+  grpc::ServerWriteReactor<v1::WatchResponse>* Watch(grpc::CallbackServerContext* context,
+                                                     const v1::WatchRequest* request) override;
   grpc::ServerUnaryReactor* Attach(grpc::CallbackServerContext* context, const v1::AttachRequest* request,
                                    v1::AttachResponse* response) override;
 
   // Takes no new streams and waits for those under way, at most `grace`.
-  void Drain(absl::Duration grace) { gate_.CloseAndWait(grace); }
+  void Drain(absl::Duration grace) {
+    watchers_.Stop();
+    gate_.CloseAndWait(grace);
+  }
 
  private:
   class PutReactor;
@@ -67,6 +74,7 @@ class KvService final
   Metrics& metrics_;
   const uint64_t epoch_;
   CallGate gate_;
+  WatchHub watchers_;
 };
 
 }  // namespace slimfill::kvstore

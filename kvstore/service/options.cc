@@ -17,6 +17,7 @@ constexpr int kUsageError = 2;
 struct RawOptions {
   std::string listen = "127.0.0.1:7390";
   std::string memory = "4GiB";
+  std::string tenant_memory = "all";
   std::string metrics_listen = "off";
   std::string lease_ttl = "10s";
   std::string log_level = "info";
@@ -30,6 +31,8 @@ void Define(CLI::App& app, RawOptions& raw) {
   add("--listen", raw.listen, "HOST:PORT (port 0 picks a free one) or unix:PATH to serve on",
       "SLIMFILL_KVSTORE_LISTEN");
   add("--memory", raw.memory, "Memory for blocks, with KiB, MiB or GiB", "SLIMFILL_KVSTORE_MEMORY");
+  add("--tenant-memory", raw.tenant_memory, "The most of it that one tenant's shared blocks may take, or all",
+      "SLIMFILL_KVSTORE_TENANT_MEMORY");
   add("--metrics-listen", raw.metrics_listen, "HOST:PORT for Prometheus, as in 127.0.0.1:9391, or off",
       "SLIMFILL_KVSTORE_METRICS_LISTEN");
   add("--lease-ttl", raw.lease_ttl, "How long a lease lives without renewal", "SLIMFILL_KVSTORE_LEASE_TTL");
@@ -66,6 +69,11 @@ absl::StatusOr<KvStoreOptions> Interpret(const RawOptions& raw) {
   const absl::StatusOr<uint64_t> memory = ParseByteSize(raw.memory);
   if (!memory.ok()) return Annotate("--memory", memory.status());
   options.store.memory_bytes = *memory;
+  if (raw.tenant_memory != "all") {
+    const absl::StatusOr<uint64_t> share = ParseByteSize(raw.tenant_memory);
+    if (!share.ok()) return Annotate("--tenant-memory", share.status());
+    options.store.tenant_bytes = *share;
+  }
   if (!absl::ParseDuration(raw.lease_ttl, &options.store.lease_ttl)) {
     return absl::InvalidArgumentError(
         absl::StrCat("--lease-ttl: '", raw.lease_ttl, "' is no duration: write a number with ms, s or m, as in 10s"));

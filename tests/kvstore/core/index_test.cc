@@ -15,7 +15,7 @@ class IndexTest : public ::testing::Test {
     std::fill(buffer.bytes().begin(), buffer.bytes().end(), std::byte{1});
     return index_.Insert({owner, Key(id)},
                          std::make_shared<const Value>(Key(id), std::move(buffer), std::vector<uint64_t>(1)),
-                         std::move(parent));
+                         std::move(parent), {});
   }
   bool Has(uint32_t id, LeaseId owner = 0) { return index_.Find({owner, Key(id)}).has_value(); }
 
@@ -87,7 +87,7 @@ TEST_F(IndexTest, DestroysLongChains) {
     ParentLink parent = id == 0 ? ParentLink() : index.LinkParent(Key(id - 1));
     ASSERT_TRUE(index.Insert({0, Key(id)},
                              std::make_shared<const Value>(Key(id), std::move(buffer), std::vector<uint64_t>(1)),
-                             std::move(parent)));
+                             std::move(parent), {}));
   }
   EXPECT_EQ(index.size(), 20000u);
 }

@@ -109,7 +109,7 @@ TEST_F(LocalKvStoreTest, KeyThatIsPresentKeepsItsValue) {
 }
 
 TEST_F(LocalKvStoreTest, ValueUnderConstructionIsInvisible) {
-  auto pending = store_->Reserve(Key(1), BlockKey{}, 100, 0);
+  auto pending = store_->Reserve({.key = Key(1), .bytes = 100}, 0);
   ASSERT_TRUE(pending.ok());
   const std::vector<std::byte> value = Bytes(1, 100);
   ASSERT_TRUE(pending->Append(absl::MakeConstSpan(value).subspan(0, 99)).ok());
@@ -121,12 +121,12 @@ TEST_F(LocalKvStoreTest, ValueUnderConstructionIsInvisible) {
 }
 
 TEST_F(LocalKvStoreTest, AbandonedValueGivesItsRoomBack) {
-  { auto pending = store_->Reserve(Key(1), BlockKey{}, 40000, 0); }
+  { auto pending = store_->Reserve({.key = Key(1), .bytes = 40000}, 0); }
   EXPECT_EQ(Stats().bytes_used, 0u);
 }
 
 TEST_F(LocalKvStoreTest, RefusesMoreBytesThanAnnounced) {
-  auto pending = store_->Reserve(Key(1), BlockKey{}, 100, 0);
+  auto pending = store_->Reserve({.key = Key(1), .bytes = 100}, 0);
   ASSERT_TRUE(pending.ok());
   const absl::Status status = pending->Append(Bytes(1, 101));
   EXPECT_EQ(status.code(), Code::kInvalidArgument);
@@ -134,8 +134,8 @@ TEST_F(LocalKvStoreTest, RefusesMoreBytesThanAnnounced) {
 }
 
 TEST_F(LocalKvStoreTest, SlowerOfTwoWritersIsDroppedQuietly) {
-  auto first = store_->Reserve(Key(1), BlockKey{}, 100, 0);
-  auto second = store_->Reserve(Key(1), BlockKey{}, 100, 0);
+  auto first = store_->Reserve({.key = Key(1), .bytes = 100}, 0);
+  auto second = store_->Reserve({.key = Key(1), .bytes = 100}, 0);
   ASSERT_TRUE(first->Append(Bytes(1, 100)).ok());
   ASSERT_TRUE(second->Append(Bytes(2, 100)).ok());
   EXPECT_TRUE(store_->Publish(*std::move(first)).ok());
@@ -286,7 +286,7 @@ TEST_F(LocalKvStoreTest, PrivateBlocksDieWhenTheLeaseRunsOut) {
 
 TEST_F(LocalKvStoreTest, PrivateValueFinishedAfterItsLeaseEndedIsDropped) {
   const LeaseId lease = OpenPrivate();
-  auto pending = store_->Reserve(Key(1), BlockKey{}, 100, lease);
+  auto pending = store_->Reserve({.key = Key(1), .bytes = 100}, lease);
   ASSERT_TRUE(pending->Append(Bytes(1, 100)).ok());
   store_->Release(lease);
   EXPECT_EQ(store_->Publish(*std::move(pending)).code(), Code::kNotFound);

@@ -33,6 +33,7 @@ TEST(KvStoreOptions, DefaultsServeThisMachineOnly) {
   EXPECT_TRUE(options.listen.loopback);
   EXPECT_FALSE(options.metrics_listen.has_value());
   EXPECT_EQ(options.store.memory_bytes, uint64_t{4} << 30);
+  EXPECT_EQ(options.store.tenant_bytes, 0u);
   EXPECT_EQ(options.store.lease_ttl, absl::Seconds(10));
   EXPECT_EQ(options.log_level, "info");
 }
@@ -67,6 +68,8 @@ TEST(KvStoreOptions, RefusesAddressesThatOtherMachinesReachUnlessTold) {
 
 TEST(KvStoreOptions, NamesTheFlagAndTheFormOfWhatItRefuses) {
   EXPECT_THAT(Refusal({"--memory", "4GB"}), AllOf(HasSubstr("--memory"), HasSubstr("as in 4GiB")));
+  EXPECT_EQ(Parse({"--tenant-memory", "1GiB"}).options->store.tenant_bytes, uint64_t{1} << 30);
+  EXPECT_THAT(Refusal({"--tenant-memory", "some"}), AllOf(HasSubstr("--tenant-memory"), HasSubstr("as in 4GiB")));
   EXPECT_THAT(Refusal({"--listen", "7390"}), AllOf(HasSubstr("--listen"), HasSubstr("HOST:PORT")));
   EXPECT_THAT(Refusal({"--lease-ttl", "soon"}), AllOf(HasSubstr("--lease-ttl"), HasSubstr("as in 10s")));
   EXPECT_THAT(Refusal({"--metrics-listen", "x"}), HasSubstr("--metrics-listen"));
