@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/logging.h"
+#include "base/pem_file.h"
 #include "base/status.h"
 #include "engine/ops/backend_factory.h"
 #include "engine/pruned_engine.h"
@@ -16,7 +17,14 @@ namespace {
 absl::StatusOr<std::unique_ptr<kvstore::KvStore>> MakeStore(const ServerConfig& config, Metrics& metrics,
                                                             Clock& clock) {
   if (config.kv_store != "embedded") {
-    return kvstore::ConnectKvStore(config.kv_store, kvstore::GrpcStoreOptions(), clock, &metrics);
+    kvstore::GrpcStoreOptions options;
+    if (!config.kv_store_ca.empty()) {
+      kvstore::MutualTls& tls = options.tls.emplace();
+      SLIMFILL_ASSIGN_OR_RETURN(tls.peer_ca, ReadPemFile("--kv-store-ca", config.kv_store_ca));
+      SLIMFILL_ASSIGN_OR_RETURN(tls.certificate, ReadPemFile("--kv-store-cert", config.kv_store_cert));
+      SLIMFILL_ASSIGN_OR_RETURN(tls.key, ReadPemFile("--kv-store-key", config.kv_store_key));
+    }
+    return kvstore::ConnectKvStore(config.kv_store, options, clock, &metrics);
   }
   kvstore::LocalStoreOptions options;
   options.memory_bytes = static_cast<uint64_t>(config.kv_memory_bytes);

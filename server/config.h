@@ -21,6 +21,7 @@ struct ServerConfig {
   std::string kv_store = "embedded";  // or HOST:PORT or unix:PATH
   int64_t kv_memory_bytes = int64_t{4} << 30;
   int64_t kv_tenant_memory_bytes = 0;  // 0: all of it
+  std::string kv_store_ca, kv_store_cert, kv_store_key;  // PEM files for mutual TLS with the KV tier
   std::string backend = "cpu";        // cpu, ref or cuda
   std::string linear = "bf16";        // type of linear layers: bf16 or int8
   int threads = 0;                    // 0: all cores

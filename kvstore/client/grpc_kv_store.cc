@@ -29,7 +29,13 @@ constexpr absl::Duration kProbeConnectTime = absl::Milliseconds(100);
 constexpr int kMinReconnectMs = 100;
 constexpr int kMaxReconnectMs = 1000;
 
-std::shared_ptr<grpc::Channel> Connect(const std::string& address) {
+std::shared_ptr<grpc::ChannelCredentials> Credentials(const std::optional<MutualTls>& tls) {
+  if (!tls.has_value()) return grpc::InsecureChannelCredentials();
+  return grpc::SslCredentials(
+      {.pem_root_certs = tls->peer_ca, .pem_private_key = tls->key, .pem_cert_chain = tls->certificate});
+}
+
+std::shared_ptr<grpc::Channel> Connect(const std::string& address, const std::optional<MutualTls>& tls) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(kMaxReceiveBytes);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, kMinReconnectMs);
@@ -37,7 +43,7 @@ std::shared_ptr<grpc::Channel> Connect(const std::string& address) {
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kMaxReconnectMs);
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // its state is ours alone
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);          // blocks go to the store and nowhere else
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  return grpc::CreateCustomChannel(address, Credentials(tls), arguments);
 }
 
 // What a call's status says about the store itself: a refusal is the answer of a healthy one.
@@ -87,7 +93,7 @@ struct GrpcKvStore::Impl {
         clock(clock),
         metrics(metrics),
         breaker(options.breaker, clock, [this](bool closed) { SetUp(closed); }),
-        channel(Connect(address)),
+        channel(Connect(address, options.tls)),
         stub(v1::KvStoreService::NewStub(channel)),
         generic_stub(channel),
         releases(options.max_pending_releases) {

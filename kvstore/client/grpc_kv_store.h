@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,7 @@
 #include "base/metrics.h"
 #include "kvstore/api/kv_store.h"
 #include "kvstore/api/limits.h"
+#include "kvstore/api/mutual_tls.h"
 #include "kvstore/client/circuit_breaker.h"
 
 namespace slimfill::kvstore {
@@ -24,6 +26,7 @@ struct GrpcStoreOptions {
   absl::Duration release_time = absl::Seconds(1);    // a Release that takes longer is given up: the lease runs out
   uint32_t message_bytes = 1 << 20;                  // data in one message
   int max_pending_releases = 256;
+  std::optional<MutualTls> tls;  // nothing: plain text
   CircuitBreaker::Options breaker;
   KvLimits limits;
 };

@@ -67,7 +67,7 @@ absl::Status Serve(const KvStoreOptions& options, const sigset_t& signals) {
     spdlog::info("serving metrics host={} port={}", options.metrics_listen->host, exposer->port());
   }
   SLIMFILL_ASSIGN_OR_RETURN(const std::unique_ptr<KvServer> server,
-                            KvServer::Start(options.listen, *store, clock, metrics));
+                            KvServer::Start(options.listen, *store, clock, metrics, options.tls));
   spdlog::info("configuration memory={} lease_ttl={} version={}", FormatByteSize(options.store.memory_bytes),
                absl::FormatDuration(options.store.lease_ttl), SLIMFILL_VERSION);
   spdlog::info("listening address={}", FormatListenAddress(server->address()));

@@ -38,6 +38,14 @@ void Configure(grpc::ServerBuilder& builder) {
   builder.SetResourceQuota(grpc::ResourceQuota("slimfill-kvstore").SetMaxThreads(kMaxSyncThreads));
 }
 
+std::shared_ptr<grpc::ServerCredentials> Credentials(const std::optional<MutualTls>& tls) {
+  if (!tls.has_value()) return grpc::InsecureServerCredentials();
+  grpc::SslServerCredentialsOptions options(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
+  options.pem_key_cert_pairs.push_back({.private_key = tls->key, .cert_chain = tls->certificate});
+  options.pem_root_certs = tls->peer_ca;
+  return grpc::SslServerCredentials(options);
+}
+
 }  // namespace
 
 struct KvServer::Impl {
@@ -58,7 +66,8 @@ KvServer::~KvServer() { Stop(absl::ZeroDuration()); }
 const ListenAddress& KvServer::address() const { return impl_->address; }
 
 absl::StatusOr<std::unique_ptr<KvServer>> KvServer::Start(const ListenAddress& listen, LocalKvStore& store,
-                                                          const Clock& clock, Metrics& metrics) {
+                                                          const Clock& clock, Metrics& metrics,
+                                                          const std::optional<MutualTls>& tls) {
   // Without a matching shutdown: gRPC 1.51 may wait 10 s for its own backup poller when its last user goes.
   grpc_init();
   // Whoever reaches a unix socket is on this machine.
@@ -72,7 +81,7 @@ absl::StatusOr<std::unique_ptr<KvServer>> KvServer::Start(const ListenAddress& l
   grpc::ServerBuilder builder;
   Configure(builder);
   int port = 0;
-  builder.AddListeningPort(FormatListenAddress(listen), grpc::InsecureServerCredentials(), &port);
+  builder.AddListeningPort(FormatListenAddress(listen), Credentials(tls), &port);
   builder.RegisterService(&impl->service);
   {
     const OwnerOnlyFiles guard;  // a unix socket is no way in for other users
@@ -80,7 +89,8 @@ absl::StatusOr<std::unique_ptr<KvServer>> KvServer::Start(const ListenAddress& l
   }
   if (impl->server == nullptr || port == 0) {
     return absl::UnavailableError(absl::StrCat("cannot listen on ", FormatListenAddress(listen),
-                                               ": the port is in use, or the host is not an address of this machine; "
+                                               ": the port is in use, the host is not an address of this machine, or "
+                                               "the TLS files do not fit together; "
                                                "choose another with --listen (port 0 picks a free one)"));
   }
   impl->address = listen;

@@ -6,6 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "base/listen_address.h"
+#include "kvstore/api/mutual_tls.h"
 #include "kvstore/core/local_store.h"
 
 namespace slimfill::kvstore {
@@ -13,6 +14,7 @@ namespace slimfill::kvstore {
 struct KvStoreOptions {
   ListenAddress listen;
   std::optional<ListenAddress> metrics_listen;
+  std::optional<MutualTls> tls;
   LocalStoreOptions store;
   std::string log_level;
 };
