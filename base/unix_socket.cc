@@ -1,6 +1,5 @@
 #include "base/unix_socket.h"
 
-#include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -17,8 +16,8 @@ namespace slimfill {
 namespace {
 
 // 0 when somebody listens at `path`, otherwise the errno of the attempt to connect.
-int ConnectError(const std::string& path) {
-  const int connected = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+int ConnectError(const std::string& path, int type) {
+  const int connected = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (connected < 0) return errno;
   sockaddr_un address = {.sun_family = AF_UNIX};
   std::memcpy(address.sun_path, path.data(), std::min(path.size(), sizeof(address.sun_path) - 1));
@@ -30,7 +29,7 @@ int ConnectError(const std::string& path) {
 
 }  // namespace
 
-absl::Status PrepareUnixSocket(const std::string& path) {
+absl::Status PrepareUnixSocket(const std::string& path, int type) {
   struct stat found;
   if (lstat(path.c_str(), &found) != 0) {
     const std::filesystem::path folder = std::filesystem::absolute(path).parent_path();
@@ -43,7 +42,7 @@ absl::Status PrepareUnixSocket(const std::string& path) {
     return absl::FailedPreconditionError(
         absl::StrCat("cannot listen on unix:", path, ": there is a file that is no socket; choose another path"));
   }
-  const int error = ConnectError(path);
+  const int error = ConnectError(path, type);
   if (error == 0 || error == EAGAIN) {
     return absl::UnavailableError(
         absl::StrCat("cannot listen on unix:", path, ": another server does; stop it or choose another path"));

@@ -2,6 +2,7 @@
 // the machine gets in.
 #pragma once
 
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 
@@ -13,8 +14,8 @@ namespace slimfill {
 
 // Removes the socket that a server which is gone has left at `path`. UNAVAILABLE when one still listens there;
 // FAILED_PRECONDITION when there is something else, or no folder for it. Two servers that start at the same moment are
-// not told apart.
-absl::Status PrepareUnixSocket(const std::string& path);
+// not told apart. `type`: of the socket, as in socket(2).
+absl::Status PrepareUnixSocket(const std::string& path, int type = SOCK_STREAM);
 
 // While it lives, files that this process makes (in any thread) belong to its user alone.
 class OwnerOnlyFiles {

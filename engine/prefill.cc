@@ -55,7 +55,7 @@ void Prefill::LoadPrefix(PrunedSequence& sequence, absl::Duration budget) {
   const absl::Time deadline = absl::Now() + budget;
   const bool may_run_hot = MayRunHot(sequence);
   const int64_t asked = may_run_hot ? (sequence.prompt_tokens - 1) / kBlockTokens : ReusableBlocks(sequence);
-  const auto keys = absl::MakeConstSpan(sequence.prefix_keys).first(asked);
+  const auto keys = absl::MakeConstSpan(sequence.prefix_keys.blocks).first(asked);
   const StoredPrefix stored = cache.Find(keys, may_run_hot, absl::Now() + p_.match_wait);
   int64_t loaded = 0;
   if (RunsHot(sequence, stored, stored.hot_blocks)) loaded = LoadHot(sequence, stored, deadline);
@@ -70,7 +70,7 @@ void Prefill::LoadPrefix(PrunedSequence& sequence, absl::Duration budget) {
 
 // Makes a pruned sequence a dense one that starts behind what is stored with all layers. Returns the blocks loaded.
 int64_t Prefill::LoadHot(PrunedSequence& sequence, const StoredPrefix& stored, absl::Time deadline) {
-  const int64_t loaded = p_.prefix_cache->LoadHot(sequence.prefix_keys, stored, deadline, absl::MakeSpan(sequence.kv));
+  const int64_t loaded = p_.prefix_cache->LoadHot(sequence.prefix_keys.blocks, stored, deadline, absl::MakeSpan(sequence.kv));
   if (loaded < stored.hot_blocks && !RunsHot(sequence, stored, loaded)) {  // the store went away: not worth it any more
     for (LayerKv& layer : sequence.kv) layer.Clear();
     return 0;
@@ -229,7 +229,7 @@ absl::Status Prefill::RunLayers(PrunedSequence& sequence, const Stage& stage, in
 
 // Full blocks whose last row has just been run: stage 1, and where nothing was pruned the layers behind it.
 void Prefill::StorePrefix(PrunedSequence& sequence, const Stage& stage, int64_t first, int64_t end) {
-  if (sequence.prefix_keys.empty()) return;
+  if (sequence.prefix_keys.blocks.empty()) return;
   const int64_t first_block = first / kBlockTokens, end_block = end / kBlockTokens;
   const auto kv = absl::MakeConstSpan(sequence.kv);
   if (sequence.stage == 0 && !stage.final) {

@@ -13,6 +13,7 @@
 #include "engine/block_scorer.h"
 #include "engine/engine.h"
 #include "engine/kv/layer_kv.h"
+#include "engine/kv/prefix_cache.h"
 #include "engine/kv/streamer.h"
 #include "engine/prune/policy.h"
 #include "engine/sampling/output_stream.h"
@@ -72,7 +73,7 @@ class PrunedSequence final : public Sequence {
   std::optional<QueryWindow> window;
   std::vector<int32_t> earlier_candidates;
   std::vector<float> earlier_scores;
-  std::vector<kvstore::BlockKey> prefix_keys;  // empty: prefix reuse is off
+  PrefixKeys prefix_keys;  // without blocks: prefix reuse is off
   double work_total_flops = 0;
   double work_done_flops = 0;
   PrefillReport report;

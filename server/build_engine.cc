@@ -6,10 +6,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/logging.h"
+#include "base/pem_file.h"
 #include "base/status.h"
 #include "engine/ops/backend_factory.h"
 #include "engine/pruned_engine.h"
-#include "kvstore/client/grpc_kv_store.h"
+#include "kvstore/client/connect.h"
 #include "kvstore/core/local_store.h"
 #include "kvstore/l2/l2_options.h"
 #include "kvstore/l2/redis_cluster.h"
@@ -25,10 +26,18 @@ absl::StatusOr<std::unique_ptr<kvstore::KvStore>> MakeStore(const ServerConfig& 
       return absl::InvalidArgumentError(absl::StrCat(
           "--l2 ", config.l2, " is for the embedded store: give it to the slimfill-kvstore at --kv-store"));
     }
-    return kvstore::GrpcKvStore::Create(config.kv_store, kvstore::GrpcStoreOptions(), clock, &metrics);
+    kvstore::GrpcStoreOptions options;
+    if (!config.kv_store_ca.empty()) {
+      kvstore::MutualTls& tls = options.tls.emplace();
+      SLIMFILL_ASSIGN_OR_RETURN(tls.peer_ca, ReadPemFile("--kv-store-ca", config.kv_store_ca));
+      SLIMFILL_ASSIGN_OR_RETURN(tls.certificate, ReadPemFile("--kv-store-cert", config.kv_store_cert));
+      SLIMFILL_ASSIGN_OR_RETURN(tls.key, ReadPemFile("--kv-store-key", config.kv_store_key));
+    }
+    return kvstore::ConnectKvStore(config.kv_store, options, clock, &metrics);
   }
   kvstore::LocalStoreOptions options;
   options.memory_bytes = static_cast<uint64_t>(config.kv_memory_bytes);
+  options.tenant_bytes = static_cast<uint64_t>(config.kv_tenant_memory_bytes);
   SLIMFILL_ASSIGN_OR_RETURN(std::unique_ptr<kvstore::LocalKvStore> store,
                             kvstore::LocalKvStore::Create(options, clock, &metrics));
   SLIMFILL_ASSIGN_OR_RETURN(const std::optional<kvstore::RedisOptions> l2_options,

@@ -142,6 +142,10 @@ absl::StatusOr<Values> ReadVariables(const Environment& environment) {
 }
 
 absl::Status CheckTogether(const ServerConfig& config) {
+  if (config.kv_store_ca.empty() != config.kv_store_cert.empty() ||
+      config.kv_store_ca.empty() != config.kv_store_key.empty()) {
+    return absl::InvalidArgumentError("--kv-store-ca, --kv-store-cert and --kv-store-key must be given together");
+  }
   if (config.tls_cert.empty() != config.tls_key.empty()) {
     return absl::InvalidArgumentError("--tls-cert and --tls-key must be given together");
   }

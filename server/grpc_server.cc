@@ -1,13 +1,11 @@
 #include "server/grpc_server.h"
 
-#include <fstream>
-#include <iterator>
 #include <utility>
 #include <vector>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/listen_address.h"
+#include "base/pem_file.h"
 #include "base/status.h"
 #include "base/unix_socket.h"
 #include "google/protobuf/generated_message_reflection.h"
@@ -41,24 +39,15 @@ constexpr size_t kMessagesInMemory = 8;
 // Health of these follows readiness; that of "liveness" does not. In this order, so that "readiness" speaks for all.
 const char* const kReadinessServices[] = {"", "slimfill.v1.InferenceService", "readiness"};
 
-absl::StatusOr<std::string> ReadPem(const char* flag, const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  if (!file || !absl::StrContains(text, "-----BEGIN ")) {
-    return absl::InvalidArgumentError(absl::StrCat(flag, " ", path, ": is not a readable PEM file"));
-  }
-  return text;
-}
-
 absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> Credentials(const ServerConfig& config) {
   if (config.tls_cert.empty()) return grpc::InsecureServerCredentials();
   grpc::SslServerCredentialsOptions options;
   grpc::SslServerCredentialsOptions::PemKeyCertPair pair;
-  SLIMFILL_ASSIGN_OR_RETURN(pair.private_key, ReadPem("--tls-key", config.tls_key));
-  SLIMFILL_ASSIGN_OR_RETURN(pair.cert_chain, ReadPem("--tls-cert", config.tls_cert));
+  SLIMFILL_ASSIGN_OR_RETURN(pair.private_key, ReadPemFile("--tls-key", config.tls_key));
+  SLIMFILL_ASSIGN_OR_RETURN(pair.cert_chain, ReadPemFile("--tls-cert", config.tls_cert));
   options.pem_key_cert_pairs.push_back(std::move(pair));
   if (!config.tls_client_ca.empty()) {
-    SLIMFILL_ASSIGN_OR_RETURN(options.pem_root_certs, ReadPem("--tls-client-ca", config.tls_client_ca));
+    SLIMFILL_ASSIGN_OR_RETURN(options.pem_root_certs, ReadPemFile("--tls-client-ca", config.tls_client_ca));
     options.client_certificate_request = GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY;
   }
   return grpc::SslServerCredentials(options);

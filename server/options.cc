@@ -132,7 +132,11 @@ std::vector<Option> MakeOptions() {
               "off"),
       Address("kv-store", &C::kv_store, ParseEndpoint, "embedded, or HOST:PORT or unix:PATH of a slimfill-kvstore",
               "embedded"),
+      Text("kv-store-ca", &C::kv_store_ca, "authority of the KV tier's certificate, PEM file: mutual TLS with it"),
+      Text("kv-store-cert", &C::kv_store_cert, "certificate to show to the KV tier, PEM file"),
+      Text("kv-store-key", &C::kv_store_key, "its private key, PEM file"),
       Bytes("kv-memory", &C::kv_memory_bytes, "memory of the embedded KV store"),
+      Bytes("kv-tenant-memory", &C::kv_tenant_memory_bytes, "the most of it that one tenant may take, or all", "all"),
       Text("l2", &C::l2,
            "a Redis or Valkey behind the embedded KV store: redis://HOST:PORT[,HOST:PORT...], rediss:// for TLS, or "
            "unix:PATH; default: none"),

@@ -34,9 +34,9 @@ PrefixCache::PrefixCache(kvstore::KvStore& store, KvStreamer& streamer, Backend&
   metrics_.Add(metric::kKvMisses, {}, 0);
 }
 
-std::vector<kvstore::BlockKey> PrefixCache::Keys(absl::Span<const TokenId> tokens,
-                                                 absl::string_view tenant_salt) const {
-  return kvstore::ChainKeys(kvstore::ChainRoot(identity_, tenant_salt), tokens, kBlockTokens);
+PrefixKeys PrefixCache::Keys(absl::Span<const TokenId> tokens, absl::string_view tenant_salt) const {
+  return {.blocks = kvstore::ChainKeys(kvstore::ChainRoot(identity_, tenant_salt), tokens, kBlockTokens),
+          .tenant = kvstore::TenantNumber(tenant_salt)};
 }
 
 // Hot blocks first: they are then the less recently used, so that a store that is short of room keeps stage 1 longer.
@@ -142,27 +142,27 @@ void PrefixCache::PackPages(int64_t block, absl::Span<const LayerKv> layers, abs
   }
 }
 
-void PrefixCache::StoreStage1(absl::Span<const kvstore::BlockKey> keys, int64_t first, int64_t end,
-                              absl::Span<const LayerKv> layers, ConstMatrix hidden) {
-  end = std::min<int64_t>(end, keys.size());
+void PrefixCache::StoreStage1(const PrefixKeys& keys, int64_t first, int64_t end, absl::Span<const LayerKv> layers,
+                              ConstMatrix hidden) {
+  end = std::min<int64_t>(end, keys.blocks.size());
   for (int64_t block = first; block < end; ++block) {
     std::vector<std::byte> value(layout_.stage1_bytes());
     const absl::Span<std::byte> bytes = absl::MakeSpan(value);
     PackPages(block, layers, bytes.first(layout_.stage1_kv_bytes()));
     const auto* rows = static_cast<const std::byte*>(hidden.Rows(block * kBlockTokens, kBlockTokens).data);
     backend_.ReadPage(rows, bytes.subspan(layout_.stage1_kv_bytes()));
-    streamer_.PutShared(keys[block], block == 0 ? kvstore::BlockKey{} : keys[block - 1], std::move(value));
+    const kvstore::BlockKey parent = block == 0 ? kvstore::BlockKey{} : keys.blocks[block - 1];
+    streamer_.PutShared(keys.blocks[block], parent, keys.tenant, std::move(value));
   }
 }
 
-void PrefixCache::StoreUpper(absl::Span<const kvstore::BlockKey> keys, int64_t first, int64_t end,
-                             absl::Span<const LayerKv> layers) {
-  end = std::min<int64_t>(end, keys.size());
+void PrefixCache::StoreUpper(const PrefixKeys& keys, int64_t first, int64_t end, absl::Span<const LayerKv> layers) {
+  end = std::min<int64_t>(end, keys.blocks.size());
   for (int64_t block = first; block < end; ++block) {
     std::vector<std::byte> value(layout_.upper_bytes());
     PackPages(block, layers.subspan(layout_.layers), absl::MakeSpan(value));
-    const kvstore::BlockKey parent = block == 0 ? kvstore::BlockKey{} : kvstore::UpperLayersKey(keys[block - 1]);
-    streamer_.PutShared(kvstore::UpperLayersKey(keys[block]), parent, std::move(value));
+    const kvstore::BlockKey parent = block == 0 ? kvstore::BlockKey{} : kvstore::UpperLayersKey(keys.blocks[block - 1]);
+    streamer_.PutShared(kvstore::UpperLayersKey(keys.blocks[block]), parent, keys.tenant, std::move(value));
   }
 }
 

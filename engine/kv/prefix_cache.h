@@ -44,6 +44,12 @@ struct StoredPrefix {
   kvstore::LeaseId lease = 0, hot_lease = 0;
 };
 
+// Of a prompt's full blocks.
+struct PrefixKeys {
+  std::vector<kvstore::BlockKey> blocks;
+  uint64_t tenant = 0;  // whose share of the store they take; 0 where there are no tenants
+};
+
 // Engine thread only.
 class PrefixCache {
  public:
@@ -55,7 +61,7 @@ class PrefixCache {
   // What a prompt of so many blocks takes in the store when it is hot.
   int64_t HotBytes(int64_t blocks) const { return blocks * (layout_.stage1_bytes() + layout_.upper_bytes()); }
 
-  std::vector<kvstore::BlockKey> Keys(absl::Span<const TokenId> tokens, absl::string_view tenant_salt) const;
+  PrefixKeys Keys(absl::Span<const TokenId> tokens, absl::string_view tenant_salt) const;
 
   // The longest stored prefix of `keys`; nothing when the store does not answer in time. `hot`: looks for hot blocks
   // too.
@@ -73,11 +79,10 @@ class PrefixCache {
   void Release(const StoredPrefix& prefix, int64_t loaded, int64_t asked);
 
   // Copies blocks [first, end) and queues them for writing. REQUIRES: stage 1 has run for them.
-  void StoreStage1(absl::Span<const kvstore::BlockKey> keys, int64_t first, int64_t end,
-                   absl::Span<const LayerKv> layers, ConstMatrix hidden);
+  void StoreStage1(const PrefixKeys& keys, int64_t first, int64_t end, absl::Span<const LayerKv> layers,
+                   ConstMatrix hidden);
   // The same for the layers behind stage 1, `layers` being the whole model's. REQUIRES: they have run densely.
-  void StoreUpper(absl::Span<const kvstore::BlockKey> keys, int64_t first, int64_t end,
-                  absl::Span<const LayerKv> layers);
+  void StoreUpper(const PrefixKeys& keys, int64_t first, int64_t end, absl::Span<const LayerKv> layers);
 
  private:
   // What takes a block's bytes in, asked for as one range for each key.

@@ -74,9 +74,9 @@ void KvStreamer::Enqueue(Write write) {
   writes_.push_back(std::move(write));
 }
 
-void KvStreamer::PutShared(const kvstore::BlockKey& key, const kvstore::BlockKey& parent,
+void KvStreamer::PutShared(const kvstore::BlockKey& key, const kvstore::BlockKey& parent, uint64_t tenant,
                            std::vector<std::byte> value) {
-  Enqueue({key, parent, nullptr, std::move(value)});
+  Enqueue({key, parent, nullptr, std::move(value), tenant});
 }
 
 std::shared_ptr<PrivateArea> KvStreamer::OpenPrivate() {
@@ -184,7 +184,9 @@ void KvStreamer::WriteBatch(const std::vector<Write>& batch) {
   }
   std::vector<kvstore::PutItem> items;
   items.reserve(batch.size());
-  for (const Write& write : batch) items.push_back({write.key, write.parent, {absl::MakeConstSpan(write.value)}});
+  for (const Write& write : batch) {
+    items.push_back({write.key, write.parent, {absl::MakeConstSpan(write.value)}, write.tenant});
+  }
   store_.Put(items, lease, deadline).status().IgnoreError();  // a block that was not stored is a miss later on
 }
 

@@ -50,7 +50,9 @@ class KvStreamer {
   KvStreamer(kvstore::KvStore& store, Metrics& metrics, const StreamerOptions& options);
   ~KvStreamer();  // drops what is queued; call Flush first to keep it
 
-  void PutShared(const kvstore::BlockKey& key, const kvstore::BlockKey& parent, std::vector<std::byte> value);
+  // `tenant`: as kvstore::PutItem's.
+  void PutShared(const kvstore::BlockKey& key, const kvstore::BlockKey& parent, uint64_t tenant,
+                 std::vector<std::byte> value);
 
   std::shared_ptr<PrivateArea> OpenPrivate();
   void PutPrivate(const std::shared_ptr<PrivateArea>& area, uint32_t layer, uint32_t block,
@@ -68,6 +70,7 @@ class KvStreamer {
     kvstore::BlockKey parent;
     std::shared_ptr<PrivateArea> area;  // null: shared
     std::vector<std::byte> value;
+    uint64_t tenant = 0;
   };
   struct Read {
     std::shared_ptr<PrivateArea> area;

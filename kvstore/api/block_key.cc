@@ -35,6 +35,14 @@ BlockKey ChainRoot(absl::string_view description, absl::string_view tenant_salt)
   return Sha256(message);
 }
 
+uint64_t TenantNumber(absl::string_view tenant_salt) {
+  if (tenant_salt.empty()) return 0;
+  const BlockKey digest = ChainRoot("tenant number", tenant_salt);
+  uint64_t number = 0;
+  std::memcpy(&number, digest.bytes.data(), sizeof(number));
+  return number == 0 ? 1 : number;
+}
+
 BlockKey ChainNext(const BlockKey& parent, absl::Span<const int32_t> tokens) {
   std::string message;
   message.reserve(sizeof(parent.bytes) + tokens.size() * sizeof(int32_t));

@@ -16,6 +16,9 @@ namespace slimfill::kvstore {
 // different pairs collide.
 BlockKey ChainRoot(absl::string_view description, absl::string_view tenant_salt);
 
+// Stands for a tenant in PutItem::tenant; 0 for the empty salt, of requests without one.
+uint64_t TenantNumber(absl::string_view tenant_salt);
+
 // Key of a full block: SHA-256(parent || little-endian token ids).
 BlockKey ChainNext(const BlockKey& parent, absl::Span<const int32_t> tokens);
 

@@ -12,8 +12,21 @@
 
 namespace slimfill::kvstore {
 
-// XXH3-64 of `bytes`, which start at `offset` of the value of `key`; seed: the key's first 8 bytes read as a
-// little-endian number, plus `offset` modulo 2^64.
+// Stored values keep a checksum for each of their pages of this size, from their start on; the last page may be
+// shorter.
+constexpr uint64_t kChecksumPageBytes = 64 * 1024;
+
+// Pages that a range of a value touches: [first, end).
+struct PageRange {
+  uint64_t first = 0, end = 0;
+  uint64_t size() const { return end - first; }
+};
+PageRange PagesOf(uint64_t offset, uint64_t length);
+
+// The key's first 8 bytes read as a little-endian number, plus `offset` modulo 2^64.
+uint64_t ChecksumSeed(const BlockKey& key, uint64_t offset);
+
+// XXH3-64 of `bytes`, which start at `offset` of the value of `key`, with their ChecksumSeed.
 uint64_t Checksum(const BlockKey& key, uint64_t offset, absl::Span<const std::byte> bytes);
 
 }  // namespace slimfill::kvstore

@@ -39,12 +39,13 @@ struct PutItem {
   BlockKey key;
   BlockKey parent;  // the previous block of the prefix chain; all zero for none. Evicted only after its children.
   std::vector<absl::Span<const std::byte>> parts;  // the value, in order; borrowed until Put returns
+  uint64_t tenant = 0;                             // whose share of the store it takes; only told apart, never shown
 };
 
 struct FetchItem {
   BlockKey key;
   uint64_t offset = 0;                // byte range [offset, offset + destination.size()) of the value
-  absl::Span<std::byte> destination;  // written only when the item's status is OK
+  absl::Span<std::byte> destination;  // has the bytes when the item's status is OK, and anything otherwise
 };
 
 struct StoreStats {

@@ -1,5 +1,6 @@
 #include "kvstore/api/stream_copy.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 
@@ -12,7 +13,6 @@
 namespace slimfill::kvstore {
 namespace {
 
-constexpr size_t kStreamFromBytes = 16 * 1024;  // below, the reader finds the bytes in its caches
 constexpr size_t kLineBytes = 64;
 
 #if defined(__x86_64__)
@@ -28,7 +28,6 @@ void StreamLines(const std::byte* from, std::byte* to, size_t lines) {
     _mm_stream_si128(line + 2, c);
     _mm_stream_si128(line + 3, d);
   }
-  _mm_sfence();  // streaming stores are not ordered with the stores that tell others about them
 }
 #else
 void StreamLines(const std::byte* from, std::byte* to, size_t lines) { std::memcpy(to, from, lines * kLineBytes); }
@@ -36,14 +35,27 @@ void StreamLines(const std::byte* from, std::byte* to, size_t lines) { std::memc
 
 }  // namespace
 
+void StreamFence() {
+#if defined(__x86_64__)
+  _mm_sfence();  // streaming stores are not ordered with the stores that tell others about them
+#endif
+}
+
 void StreamCopy(absl::Span<const std::byte> from, absl::Span<std::byte> to) {
   SLIMFILL_CHECK(from.size() == to.size());
   if (from.empty()) return;
-  size_t head = 0, lines = 0;
-  if (from.size() >= kStreamFromBytes) {
-    head = -reinterpret_cast<uintptr_t>(to.data()) % kLineBytes;
-    lines = (from.size() - head) / kLineBytes;
+  if (from.size() < kStreamFromBytes) {  // the reader finds the bytes in its caches
+    std::memcpy(to.data(), from.data(), from.size());
+    return;
   }
+  StreamCopyUnfenced(from, to);
+  StreamFence();
+}
+
+void StreamCopyUnfenced(absl::Span<const std::byte> from, absl::Span<std::byte> to) {
+  SLIMFILL_CHECK(from.size() == to.size());
+  const size_t head = std::min<size_t>(from.size(), -reinterpret_cast<uintptr_t>(to.data()) % kLineBytes);
+  const size_t lines = (from.size() - head) / kLineBytes;
   const size_t tail = head + lines * kLineBytes;
   std::memcpy(to.data(), from.data(), head);
   if (lines > 0) StreamLines(from.data() + head, to.data() + head, lines);

@@ -13,4 +13,11 @@ namespace slimfill::kvstore {
 // synchronised with the caller, as with memcpy.
 void StreamCopy(absl::Span<const std::byte> from, absl::Span<std::byte> to);
 
+// From so many bytes on it pays to go past the caches.
+constexpr size_t kStreamFromBytes = 16 * 1024;
+
+// For copies in pieces: whatever their size they go past the caches, and other threads see them after StreamFence only.
+void StreamCopyUnfenced(absl::Span<const std::byte> from, absl::Span<std::byte> to);
+void StreamFence();
+
 }  // namespace slimfill::kvstore

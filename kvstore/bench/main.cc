@@ -1,9 +1,11 @@
 // bench_kv: how fast blocks come out of the KV store and into it, each way beside what the machine can do at most on
 // it, in turn.
 //
-// A round moves 32 MiB by every way: out of and into the store in this process (limit: memcpy), and one in another
-// process over gRPC on loopback TCP and on a unix socket (limit of each: a raw socket of the same kind between the same
-// two processes), and out of and into a Redis as the L2, on the same two kinds of sockets. Prints JSON, one object.
+// A round moves 32 MiB by every way: out of and into the store in this process, and one in another process by shared
+// memory (limit of these: memcpy), over gRPC on loopback TCP and on a unix socket (limit of each: a raw socket of the
+// same kind between the same two processes), and out of and into a Redis as the L2, on the same two kinds of sockets.
+// Beside that, the time in which an attached client learns where 128 blocks lie (limit: a byte there and back on a raw
+// unix socket). Prints JSON, one object.
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -34,9 +36,12 @@
 #include "base/status.h"
 #include "kvstore/bench/raw_socket.h"
 #include "kvstore/bench/redis_way.h"
+#include "kvstore/client/connect.h"
 #include "kvstore/client/grpc_kv_store.h"
+#include "kvstore/client/shm_connection.h"
 #include "kvstore/core/local_store.h"
 #include "kvstore/service/kv_server.h"
+#include "kvstore/shm/protocol.h"
 #include "nlohmann/json.hpp"
 
 namespace slimfill::kvstore {
@@ -97,6 +102,18 @@ class Blocks {
   void FetchRawFrom(int socket) {
     if (!FetchRaw(socket, absl::MakeSpan(fetched_))) Check(absl::UnavailableError("the raw socket's peer is gone"));
   }
+  void LocateAll(ShmConnection& connection) const {
+    shm::Locate request;
+    for (const FetchItem& item : fetches_) request.items.push_back({item.key, 0, item.destination.size()});
+    for (const shm::Located::Item& item : Check(connection.Locate(request, absl::Now() + kCallTime)).items) {
+      if (item.code != 0) Check(absl::NotFoundError("a block is not located"));
+    }
+  }
+  void PingPong(int socket) {
+    if (!FetchRaw(socket, absl::MakeSpan(fetched_).subspan(0, 1))) {
+      Check(absl::UnavailableError("the raw socket's peer is gone"));
+    }
+  }
   void CheckFetched() {
     if (bytes_ != fetched_) Check(absl::DataLossError("wrong bytes were fetched"));
     std::fill(fetched_.begin(), fetched_.end(), std::byte{0});
@@ -110,9 +127,10 @@ class Blocks {
   uint64_t generation_ = 0;
 };
 
-std::unique_ptr<LocalKvStore> MakeStore(const Clock& clock) {
+std::unique_ptr<LocalKvStore> MakeStore(const Clock& clock, bool shared_memory) {
   LocalStoreOptions options;
   options.memory_bytes = 8 * kCallBytes;
+  options.shared_memory = shared_memory;
   return Check(LocalKvStore::Create(options, clock, nullptr));
 }
 
@@ -157,7 +175,7 @@ std::string UnixPath(pid_t server) { return absl::StrCat("/tmp/slimfill-bench-kv
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   const SystemClock clock;
   Metrics metrics;
-  const std::unique_ptr<LocalKvStore> store = MakeStore(clock);
+  const std::unique_ptr<LocalKvStore> store = MakeStore(clock, /*shared_memory=*/true);
   const auto server =
       Check(KvServer::Start({.host = "127.0.0.1", .port = 0, .loopback = true}, *store, clock, metrics));
   const auto on_unix = Check(KvServer::Start({.unix_path = UnixPath(getpid())}, *store, clock, metrics));
@@ -195,6 +213,7 @@ struct Way {
   std::function<void()> run;      // moves kCallBytes
   std::function<void()> check;    // after the warm-up
   std::vector<double> wall, cpu;  // seconds a call; cpu: of the other process
+  size_t bytes = kCallBytes;      // that a call moves
   pid_t server = 0;               // the other process; 0: the store's
 };
 
@@ -204,12 +223,14 @@ double Quantile(std::vector<double> values, double q) {
 }
 
 Json Row(const Way& way, const std::vector<Way>& ways) {
-  const auto gbps = [](const Way& measured) { return kCallBytes / Quantile(measured.wall, 0.5) / 1e9; };
+  const auto gbps = [](const Way& measured) {
+    return static_cast<double>(measured.bytes) / Quantile(measured.wall, 0.5) / 1e9;
+  };
   Json row = {{"path", way.path},
               {"gbps", gbps(way)},
               {"p50_us", Quantile(way.wall, 0.5) * 1e6},
               {"p99_us", Quantile(way.wall, 0.99) * 1e6},
-              {"server_cpu_s_per_gb", Quantile(way.cpu, 0.5) / (kCallBytes / 1e9)}};
+              {"server_cpu_s_per_gb", Quantile(way.cpu, 0.5) / (static_cast<double>(way.bytes) / 1e9)}};
   for (const Way& limit : ways) {
     if (limit.path != way.limit) continue;
     std::vector<double> ratios;  // of a round's pair
@@ -226,9 +247,13 @@ Json Run(int rounds, const std::vector<std::string>& wanted) {
   const auto [child, port] = StartServer(raw);
   const std::unique_ptr<RedisProcess> redis = RedisProcess::Start();
   const SystemClock clock;
-  const std::unique_ptr<LocalKvStore> local = MakeStore(clock);
+  const std::unique_ptr<LocalKvStore> local = MakeStore(clock, /*shared_memory=*/false);
   const auto tcp = Check(GrpcKvStore::Create(absl::StrCat("127.0.0.1:", port), {}, clock, nullptr));
   const auto on_unix = Check(GrpcKvStore::Create("unix:" + UnixPath(child), {}, clock, nullptr));
+  const GrpcKvStore::AttachGrant grant = Check(on_unix->Attach(absl::Now() + kCallTime));
+  const auto attached =
+      Check(ShmConnection::Open(shm::SocketBeside(UnixPath(child)), grant.token, 4096, absl::Now() + kCallTime));
+  const auto mapped = Check(ConnectKvStore("unix:" + UnixPath(child), {}, clock, nullptr));
   Blocks large(size_t{256} << 10), small(size_t{32} << 10), fresh(size_t{256} << 10);
   const auto check_large = [&] { large.CheckFetched(); };
   const auto check_small = [&] { small.CheckFetched(); };
@@ -240,6 +265,10 @@ Json Run(int rounds, const std::vector<std::string>& wanted) {
   ways.push_back({"memcpy", "", [&] { large.Copy(); }, check_large, {}, {}});
   ways.push_back({"embedded-copy-256k", "memcpy", [&] { large.Fetch(*local); }, check_large, {}, {}});
   ways.push_back({"embedded-put-256k", "memcpy", [&] { fresh.PutFresh(*local); }, [] {}, {}, {}});
+  ways.push_back({"shm-copy-256k", "memcpy", [&] { large.Fetch(*mapped); }, check_large, {}, {}});
+  ways.push_back({"shm-put-256k", "memcpy", [&] { fresh.PutFresh(*mapped); }, [] {}, {}, {}});
+  ways.push_back({"raw-unix-pingpong", "", [&] { large.PingPong(raw.unix_socket.ours); }, [] {}, {}, {}, 1});
+  ways.push_back({"shm-handles-128", "raw-unix-pingpong", [&] { large.LocateAll(*attached); }, [] {}, {}, {}, 1});
   const auto add_socket = [&](const std::string& kind, const RawPair& pair, KvStore& store) {
     const std::string limit = "raw-" + kind, grpc = "grpc-" + kind;
     ways.push_back({limit, "", [&] { large.FetchRawFrom(pair.ours); }, check_large, {}, {}});
@@ -256,8 +285,8 @@ Json Run(int rounds, const std::vector<std::string>& wanted) {
     const auto check = [&] {
       if (way.fetched() != large.bytes()) Check(absl::DataLossError("wrong bytes were fetched from the L2"));
     };
-    ways.push_back({name + "-256k", limit, [&] { way.Fetch(); }, check, {}, {}, redis->pid()});
-    ways.push_back({name + "-put-256k", limit, [&] { way.Put(); }, [] {}, {}, {}, redis->pid()});
+    ways.push_back({name + "-256k", limit, [&] { way.Fetch(); }, check, {}, {}, kCallBytes, redis->pid()});
+    ways.push_back({name + "-put-256k", limit, [&] { way.Put(); }, [] {}, {}, {}, kCallBytes, redis->pid()});
   };
   if (redis != nullptr) {
     add_l2("tcp", redis->tcp(), false);

@@ -82,7 +82,7 @@ RedisWay::RedisWay(const L2Address& address, bool encrypted, absl::Span<const st
   l2_ = Must(RedisCluster::Create(options, clock, nullptr));
   for (size_t from = 0; from < value.size(); from += kBlockBytes) {
     keys_.push_back(RandomKey());
-    writes_.push_back({keys_.back(), {}, value.subspan(from, kBlockBytes)});
+    writes_.push_back({keys_.back(), {}, 0, value.subspan(from, kBlockBytes)});
   }
   const absl::Time give_up = absl::Now() + kCallTime;
   while (!l2_->Put({writes_.data(), 1}, absl::Now() + kCallTime).front().ok() && absl::Now() < give_up) {

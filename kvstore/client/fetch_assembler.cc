@@ -1,12 +1,9 @@
 #include "kvstore/client/fetch_assembler.h"
 
-#include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
-#include "kvstore/api/checksum.h"
-#include "kvstore/api/stream_copy.h"
 
 namespace slimfill::kvstore {
 namespace {
@@ -20,64 +17,50 @@ absl::Status BrokenStream(const Parts&... parts) {
 
 }  // namespace
 
-absl::Status FetchAssembler::Accept(const v1::FetchResponse& response) {
-  for (const v1::Chunk& chunk : response.chunks()) SLIMFILL_RETURN_IF_ERROR(AcceptChunk(chunk));
-  for (const v1::ItemStatus& failure : response.failures()) SLIMFILL_RETURN_IF_ERROR(AcceptFailure(failure));
-  return absl::OkStatus();
-}
-
-absl::Status FetchAssembler::AcceptFailure(const v1::ItemStatus& failure) {
-  const size_t ordinal = failure.ordinal();
-  if (ordinal >= items_.size() || settled_[ordinal].has_value() || (received_ > 0 && ordinal == open_)) {
+absl::Status FetchAssembler::AcceptFailure(uint64_t ordinal, int code, absl::string_view message) {
+  if (ordinal >= items_.size() || settled_[ordinal].has_value() || (received_ > 0 && ordinal == chunk_.ordinal)) {
     return BrokenStream("a failure of item ", ordinal, " of ", items_.size(), " has no place");
   }
-  if (failure.code() <= 0 || failure.code() > kMaxStatusCode) {
-    return BrokenStream("item ", ordinal, " failed with code ", failure.code());
-  }
-  Settle(ordinal, absl::Status(static_cast<absl::StatusCode>(failure.code()), failure.message()));
+  if (code <= 0 || code > kMaxStatusCode) return BrokenStream("item ", ordinal, " failed with code ", code);
+  Settle(ordinal, absl::Status(static_cast<absl::StatusCode>(code), message));
   return absl::OkStatus();
 }
 
-absl::Status FetchAssembler::AcceptChunk(const v1::Chunk& chunk) {
-  const size_t ordinal = chunk.ordinal();
-  if (ordinal >= items_.size() || settled_[ordinal].has_value() || (received_ > 0 && ordinal != open_)) {
+absl::Status FetchAssembler::BeginChunk(const ChunkHeader& chunk) {
+  const uint64_t ordinal = chunk.ordinal;
+  if (ordinal >= items_.size() || settled_[ordinal].has_value() || (received_ > 0 && ordinal != chunk_.ordinal)) {
     return BrokenStream("a chunk of item ", ordinal, " of ", items_.size(), " has no place");
   }
-  open_ = ordinal;
   const FetchItem& item = items_[ordinal];
-  const absl::Span<const std::byte> data =
-      absl::MakeConstSpan(reinterpret_cast<const std::byte*>(chunk.data().data()), chunk.data().size());
   const uint64_t missing = item.destination.size() - received_;
-  if (data.empty() || data.size() > missing || chunk.offset() != item.offset + received_) {
-    return BrokenStream(data.size(), " bytes at ", chunk.offset(), " of item ", ordinal, ", of which ", missing,
+  if (chunk.bytes == 0 || chunk.bytes > missing || chunk.offset != item.offset + received_) {
+    return BrokenStream(chunk.bytes, " bytes at ", chunk.offset, " of item ", ordinal, ", of which ", missing,
                         " bytes from ", item.offset + received_, " are missing");
   }
-  corrupt_ = corrupt_ || Checksum(item.key, chunk.offset(), data) != chunk.checksum();
-  if (!corrupt_) Keep(item, data);
-  received_ += data.size();
-  if (received_ < item.destination.size()) return absl::OkStatus();
+  chunk_ = chunk;
+  copy_.Restart(item.key, chunk.offset);
+  return absl::OkStatus();
+}
+
+void FetchAssembler::AppendBytes(absl::Span<const std::byte> bytes) {
+  copy_.Append(bytes, OpenItem().destination.subspan(received_, bytes.size()));
+  received_ += bytes.size();
+}
+
+void FetchAssembler::EndChunk() {
+  SLIMFILL_CHECK(received_ == chunk_.offset - OpenItem().offset + chunk_.bytes);
+  corrupt_ = copy_.Digest() != chunk_.checksum || corrupt_;
+  if (received_ < OpenItem().destination.size()) return;
   if (corrupt_) {
     ++corrupt_items_;
-    Settle(ordinal, absl::DataLossError("the block's bytes changed on their way from the KV store: compute it again"));
+    Settle(chunk_.ordinal,
+           absl::DataLossError("the block's bytes changed on their way from the KV store: compute it again"));
   } else {
     received_bytes_ += received_;
-    Settle(ordinal, absl::OkStatus());
+    Settle(chunk_.ordinal, absl::OkStatus());
   }
   received_ = 0;
   corrupt_ = false;
-  return absl::OkStatus();
-}
-
-void FetchAssembler::Keep(const FetchItem& item, absl::Span<const std::byte> data) {
-  if (data.size() == item.destination.size()) {
-    StreamCopy(data, item.destination);
-    return;
-  }
-  if (received_ == 0) staging_.resize(item.destination.size());
-  std::memcpy(staging_.data() + received_, data.data(), data.size());
-  if (received_ + data.size() == item.destination.size()) {
-    StreamCopy(staging_, item.destination);
-  }
 }
 
 void FetchAssembler::Settle(size_t ordinal, absl::Status status) {

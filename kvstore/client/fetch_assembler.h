@@ -1,5 +1,5 @@
-// Puts the messages of a Fetch stream together and trusts none of them: a destination is written only once all bytes of
-// its item have come, in their place, with checksums that hold.
+// Puts the chunks of a Fetch stream together and trusts none of them: an item is OK only once all its bytes have come,
+// in their place, with checksums that hold.
 #pragma once
 
 #include <cstddef>
@@ -9,18 +9,32 @@
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
+#include "kvstore/api/checksummed_copy.h"
 #include "kvstore/api/kv_store.h"
-#include "slimfill/v1/kvstore.pb.h"
 
 namespace slimfill::kvstore {
 
-// Not thread safe. Beside the destinations it holds at most one item's bytes.
+// Not thread safe.
 class FetchAssembler {
  public:
+  struct ChunkHeader {
+    uint64_t ordinal = 0;  // of the item
+    uint64_t offset = 0;   // in its value
+    uint64_t checksum = 0;
+    uint64_t bytes = 0;
+  };
+
   explicit FetchAssembler(absl::Span<const FetchItem> items) : items_(items), settled_(items.size()) {}
 
-  // DATA_LOSS when the stream breaks its own rules: nothing after it can be trusted, cancel the call.
-  absl::Status Accept(const v1::FetchResponse& response);
+  // A chunk, whose bytes then come in pieces. DATA_LOSS when the stream breaks its own rules: nothing after it can be
+  // trusted, cancel the call.
+  absl::Status BeginChunk(const ChunkHeader& chunk);
+  void AppendBytes(absl::Span<const std::byte> bytes);  // REQUIRES: no more than the chunk is to have
+  // REQUIRES: all its bytes have come.
+  void EndChunk();
+
+  // The store's answer to an item that it does not send. DATA_LOSS as in BeginChunk.
+  absl::Status AcceptFailure(uint64_t ordinal, int code, absl::string_view message);
 
   // For a stream that ended well: DATA_LOSS when items are missing or came with wrong bytes.
   absl::Status CheckComplete() const;
@@ -32,17 +46,15 @@ class FetchAssembler {
   uint64_t received_bytes() const { return received_bytes_; }  // of items with status OK
 
  private:
-  absl::Status AcceptFailure(const v1::ItemStatus& failure);
-  absl::Status AcceptChunk(const v1::Chunk& chunk);
-  void Keep(const FetchItem& item, absl::Span<const std::byte> data);
+  const FetchItem& OpenItem() const { return items_[chunk_.ordinal]; }
   void Settle(size_t ordinal, absl::Status status);
 
   const absl::Span<const FetchItem> items_;
   std::vector<std::optional<absl::Status>> settled_;
-  size_t open_ = 0;                 // the item that chunks are for: received_ > 0
-  uint64_t received_ = 0;           // bytes of it
-  bool corrupt_ = false;            // one of its checksums did not hold
-  std::vector<std::byte> staging_;  // its bytes, when they come in several chunks
+  ChunkHeader chunk_;            // the one being received, or the last one of the item that is: received_ > 0
+  ChecksummedCopy copy_{{}, 0};  // of the chunk's bytes
+  uint64_t received_ = 0;        // bytes of the item
+  bool corrupt_ = false;         // one of the item's checksums did not hold
   size_t settled_items_ = 0;
   size_t corrupt_items_ = 0;
   uint64_t received_bytes_ = 0;

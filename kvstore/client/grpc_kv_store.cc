@@ -1,6 +1,7 @@
 #include "kvstore/client/grpc_kv_store.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <utility>
 
@@ -10,13 +11,16 @@
 #include "base/status.h"
 #include "grpcpp/grpcpp.h"
 #include "kvstore/client/fetch_assembler.h"
+#include "kvstore/client/fetch_wire.h"
 #include "kvstore/client/pending_releases.h"
 #include "kvstore/client/put_messages.h"
+#include "kvstore/client/raw_stream.h"
 #include "slimfill/v1/kvstore.grpc.pb.h"
 
 namespace slimfill::kvstore {
 namespace {
 
+constexpr char kFetchMethod[] = "/slimfill.v1.KvStoreService/Fetch";
 constexpr int kMaxReceiveBytes = 8 << 20;  // no message of the store is larger
 constexpr uint32_t kMinMessageBytes = 4 << 10;
 constexpr uint32_t kMaxMessageBytes = 3 << 20;             // the store takes messages of 4 MiB
@@ -25,7 +29,13 @@ constexpr absl::Duration kProbeConnectTime = absl::Milliseconds(100);
 constexpr int kMinReconnectMs = 100;
 constexpr int kMaxReconnectMs = 1000;
 
-std::shared_ptr<grpc::Channel> Connect(const std::string& address) {
+std::shared_ptr<grpc::ChannelCredentials> Credentials(const std::optional<MutualTls>& tls) {
+  if (!tls.has_value()) return grpc::InsecureChannelCredentials();
+  return grpc::SslCredentials(
+      {.pem_root_certs = tls->peer_ca, .pem_private_key = tls->key, .pem_cert_chain = tls->certificate});
+}
+
+std::shared_ptr<grpc::Channel> Connect(const std::string& address, const std::optional<MutualTls>& tls) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(kMaxReceiveBytes);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, kMinReconnectMs);
@@ -33,7 +43,7 @@ std::shared_ptr<grpc::Channel> Connect(const std::string& address) {
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kMaxReconnectMs);
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // its state is ours alone
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);          // blocks go to the store and nowhere else
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  return grpc::CreateCustomChannel(address, Credentials(tls), arguments);
 }
 
 // What a call's status says about the store itself: a refusal is the answer of a healthy one.
@@ -83,8 +93,9 @@ struct GrpcKvStore::Impl {
         clock(clock),
         metrics(metrics),
         breaker(options.breaker, clock, [this](bool closed) { SetUp(closed); }),
-        channel(Connect(address)),
+        channel(Connect(address, options.tls)),
         stub(v1::KvStoreService::NewStub(channel)),
+        generic_stub(channel),
         releases(options.max_pending_releases) {
     SetUp(true);
   }
@@ -145,12 +156,14 @@ struct GrpcKvStore::Impl {
   }
 
   const std::string address;
+  std::atomic<uint64_t> session{0};
   const GrpcStoreOptions options;
   const Clock& clock;
   Metrics* const metrics;
   CircuitBreaker breaker;
   const std::shared_ptr<grpc::Channel> channel;
   const std::unique_ptr<v1::KvStoreService::Stub> stub;
+  grpc::GenericStub generic_stub;
   PendingReleases releases;  // last: it waits for calls that use the others
 };
 
@@ -178,6 +191,7 @@ absl::StatusOr<PrefixMatch> GrpcKvStore::MatchPrefix(absl::Span<const BlockKey> 
   if (keys.empty()) return PrefixMatch{};
   v1::MatchPrefixRequest request;
   for (const BlockKey& key : keys) request.add_keys(KeyBytes(key));
+  request.set_session(impl_->session);
   PrefixMatch match;
   SLIMFILL_RETURN_IF_ERROR(impl_->Run("match_prefix", deadline, [&](grpc::ClientContext& context) -> absl::Status {
     v1::MatchPrefixResponse response;
@@ -192,9 +206,11 @@ absl::StatusOr<PrefixMatch> GrpcKvStore::MatchPrefix(absl::Span<const BlockKey> 
 }
 
 absl::StatusOr<LeaseId> GrpcKvStore::OpenPrivate(absl::Time deadline) {
+  v1::OpenPrivateRequest request;
+  request.set_session(impl_->session);
   v1::OpenPrivateResponse response;
   SLIMFILL_RETURN_IF_ERROR(impl_->Run("open_private", deadline, [&](grpc::ClientContext& context) -> absl::Status {
-    SLIMFILL_RETURN_IF_ERROR(impl_->FromGrpc(impl_->stub->OpenPrivate(&context, {}, &response)));
+    SLIMFILL_RETURN_IF_ERROR(impl_->FromGrpc(impl_->stub->OpenPrivate(&context, request, &response)));
     return response.lease() != 0 ? absl::OkStatus() : BadAnswer("the new lease is none");
   }));
   return response.lease();
@@ -232,9 +248,27 @@ absl::StatusOr<std::vector<absl::Status>> GrpcKvStore::Fetch(absl::Span<const Fe
                                                              absl::Time deadline) {
   SLIMFILL_RETURN_IF_ERROR(CheckFetch(items, impl_->options.limits));
   if (items.empty()) return std::vector<absl::Status>();
+  SLIMFILL_ASSIGN_OR_RETURN(std::vector<absl::Status> statuses, FetchOnce(items, lease, /*verify=*/false, deadline));
+  std::vector<FetchItem> wrong;
+  for (size_t i = 0; i < items.size(); ++i) {
+    if (absl::IsDataLoss(statuses[i])) wrong.push_back(items[i]);
+  }
+  if (wrong.empty()) return statuses;
+  const absl::StatusOr<std::vector<absl::Status>> again = FetchOnce(wrong, lease, /*verify=*/true, deadline);
+  if (!again.ok()) return statuses;
+  size_t next = 0;
+  for (absl::Status& status : statuses) {
+    if (absl::IsDataLoss(status)) status = (*again)[next++];
+  }
+  return statuses;
+}
+
+absl::StatusOr<std::vector<absl::Status>> GrpcKvStore::FetchOnce(absl::Span<const FetchItem> items, LeaseId lease,
+                                                                 bool verify, absl::Time deadline) {
   const absl::Time start = impl_->clock.Now();
   v1::FetchRequest request;
   request.set_lease(lease);
+  request.set_verify(verify);
   request.set_max_message_bytes(impl_->options.message_bytes);
   for (const FetchItem& item : items) {
     v1::FetchRange* range = request.add_ranges();
@@ -244,12 +278,12 @@ absl::StatusOr<std::vector<absl::Status>> GrpcKvStore::Fetch(absl::Span<const Fe
   }
   FetchAssembler assembler(items);
   const absl::Status status = impl_->Run("fetch", deadline, [&](grpc::ClientContext& context) -> absl::Status {
-    const std::unique_ptr<grpc::ClientReader<v1::FetchResponse>> reader = impl_->stub->Fetch(&context, request);
-    v1::FetchResponse response;
+    RawStream stream(impl_->generic_stub, context, kFetchMethod, request);
+    grpc::ByteBuffer response;
     absl::Status broken;
-    while (broken.ok() && reader->Read(&response)) broken = assembler.Accept(response);
+    while (broken.ok() && stream.Read(&response)) broken = ReadFetchResponse(response, assembler);
     if (!broken.ok()) context.TryCancel();
-    const grpc::Status finished = reader->Finish();
+    const grpc::Status finished = stream.Finish();
     if (!broken.ok()) return broken;
     SLIMFILL_RETURN_IF_ERROR(impl_->FromGrpc(finished));
     return assembler.CheckComplete();
@@ -277,6 +311,18 @@ void GrpcKvStore::Release(LeaseId lease) {
     if (!status.ok()) impl_->CountErrors("release", 1);
   });
 }
+
+absl::StatusOr<GrpcKvStore::AttachGrant> GrpcKvStore::Attach(absl::Time deadline) {
+  v1::AttachResponse response;
+  SLIMFILL_RETURN_IF_ERROR(impl_->RunUncounted(deadline, [&](grpc::ClientContext& context) {
+    return impl_->FromGrpc(impl_->stub->Attach(&context, {}, &response));
+  }));
+  return AttachGrant{.token = response.token(), .session = response.session()};
+}
+
+void GrpcKvStore::set_session(uint64_t session) { impl_->session = session; }
+
+const KvLimits& GrpcKvStore::limits() const { return impl_->options.limits; }
 
 absl::StatusOr<StoreStats> GrpcKvStore::Stats(absl::Time deadline) {
   v1::StatsResponse response;

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,7 @@
 #include "kvstore/api/circuit_breaker.h"
 #include "kvstore/api/kv_store.h"
 #include "kvstore/api/limits.h"
+#include "kvstore/api/mutual_tls.h"
 
 namespace slimfill::kvstore {
 
@@ -24,6 +26,7 @@ struct GrpcStoreOptions {
   absl::Duration release_time = absl::Seconds(1);    // a Release that takes longer is given up: the lease runs out
   uint32_t message_bytes = 1 << 20;                  // data in one message
   int max_pending_releases = 256;
+  std::optional<MutualTls> tls;  // nothing: plain text
   CircuitBreaker::Options breaker;
   KvLimits limits;
 };
@@ -43,6 +46,7 @@ class GrpcKvStore final : public KvStore {
                                                 absl::Time deadline) override;
   // When the stream breaks half way, items that arrived are OK and the others carry the stream's error; when nothing
   // arrived, the call fails as a whole.
+  // Items whose bytes are wrong are asked for once more, verified by the store.
   absl::StatusOr<std::vector<absl::Status>> Fetch(absl::Span<const FetchItem> items, LeaseId lease,
                                                   absl::Time deadline) override;
   absl::Status Renew(LeaseId lease, absl::Time deadline) override;
@@ -50,7 +54,21 @@ class GrpcKvStore final : public KvStore {
   absl::StatusOr<StoreStats> Stats(absl::Time deadline) override;
   const char* path() const override { return "grpc"; }
 
+  // What a process of the store's machine needs to map its memory. FAILED_PRECONDITION when the store shares none.
+  struct AttachGrant {
+    std::string token;
+    uint64_t session = 0;
+  };
+  absl::StatusOr<AttachGrant> Attach(absl::Time deadline);
+  // Leases made from now on end with this session of Attach as well; 0 for none.
+  void set_session(uint64_t session);
+
+  const KvLimits& limits() const;
+
  private:
+  absl::StatusOr<std::vector<absl::Status>> FetchOnce(absl::Span<const FetchItem> items, LeaseId lease, bool verify,
+                                                      absl::Time deadline);
+
   struct Impl;  // keeps gRPC out of this header
   explicit GrpcKvStore(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;

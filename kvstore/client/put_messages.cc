@@ -40,6 +40,7 @@ void PutMessages::Announce(const PutItem& item, uint64_t bytes, v1::PutRequest* 
   SetKey(item.key, block->mutable_key());
   if (item.parent != BlockKey{}) SetKey(item.parent, block->mutable_parent());
   block->set_total_bytes(bytes);
+  block->set_tenant(item.tenant);
 }
 
 uint64_t PutMessages::AddChunk(const PutItem& item, uint64_t bytes, v1::PutRequest* request) {

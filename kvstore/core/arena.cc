@@ -1,7 +1,5 @@
 #include "kvstore/core/arena.h"
 
-#include <sys/mman.h>
-
 #include <cstdlib>
 #include <utility>
 
@@ -10,31 +8,15 @@
 namespace slimfill::kvstore {
 namespace {
 
-constexpr size_t kPageBytes = 4096;
-// From here on a buffer is its own mapping: freed memory goes back to the system instead of fragmenting the heap.
-constexpr size_t kMappedFromBytes = 32 * 1024;
 constexpr size_t kHeapGrainBytes = 64;
+// Addresses cost nothing: with several times the limit, free ones of different sizes do not get in each other's way.
+constexpr uint64_t kAddressesPerByte = 4;
 
 size_t RoundUp(size_t size, size_t grain) { return (size + grain - 1) / grain * grain; }
 
-bool IsMapped(size_t capacity) { return capacity >= kMappedFromBytes; }
+bool InSlab(size_t capacity) { return capacity >= Slab::kPageBytes; }
 
-size_t Capacity(size_t size) { return RoundUp(size, size >= kMappedFromBytes ? kPageBytes : kHeapGrainBytes); }
-
-std::byte* AllocateMemory(size_t capacity) {
-  if (!IsMapped(capacity)) return static_cast<std::byte*>(std::aligned_alloc(kHeapGrainBytes, capacity));
-  void* mapped = mmap(nullptr, capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  return mapped == MAP_FAILED ? nullptr : static_cast<std::byte*>(mapped);
-}
-
-void FreeMemory(std::byte* data, size_t capacity) {
-  if (!IsMapped(capacity)) {
-    std::free(data);
-  } else if (munmap(data, capacity) != 0) {
-    // The system refuses to split a mapping when the process has too many of them; give the pages back at least.
-    madvise(data, capacity, MADV_DONTNEED);
-  }
-}
+size_t Capacity(size_t size) { return RoundUp(size, size >= Slab::kPageBytes ? Slab::kPageBytes : kHeapGrainBytes); }
 
 }  // namespace
 
@@ -51,11 +33,29 @@ Buffer::~Buffer() {
   if (data_ != nullptr) arena_->Free(data_, size_);
 }
 
-std::shared_ptr<Arena> Arena::Create(uint64_t limit_bytes) { return std::shared_ptr<Arena>(new Arena(limit_bytes)); }
+std::optional<SharedPlace> Buffer::place() const {
+  if (arena_->slab().file() < 0 || !InSlab(Capacity(size_))) return std::nullopt;
+  return arena_->slab().PlaceOf(data_);
+}
 
-Arena::~Arena() {
-  for (const auto& [capacity, buffers] : spares_) {
-    for (std::byte* data : buffers) FreeMemory(data, capacity);
+absl::StatusOr<std::shared_ptr<Arena>> Arena::Create(uint64_t limit_bytes, bool shared) {
+  constexpr uint64_t kMostAddresses = uint64_t{1} << 46;  // half of what a process has
+  const uint64_t addresses =
+      limit_bytes < kMostAddresses / kAddressesPerByte ? limit_bytes * kAddressesPerByte : limit_bytes;
+  SLIMFILL_ASSIGN_OR_RETURN(std::unique_ptr<Slab> slab, Slab::Create(addresses, limit_bytes, shared));
+  return std::shared_ptr<Arena>(new Arena(limit_bytes, std::move(slab)));
+}
+
+std::byte* Arena::AllocateMemory(size_t capacity) {
+  if (InSlab(capacity)) return slab_->Allocate(capacity);
+  return static_cast<std::byte*>(std::aligned_alloc(kHeapGrainBytes, capacity));
+}
+
+void Arena::FreeMemory(std::byte* data, size_t capacity) {
+  if (InSlab(capacity)) {
+    slab_->Free(data, capacity);
+  } else {
+    std::free(data);
   }
 }
 
@@ -82,7 +82,7 @@ std::optional<Buffer> Arena::TryAllocate(size_t size) {
   }
   for (const auto& [spare, spare_capacity] : trimmed) FreeMemory(spare, spare_capacity);
   if (data == nullptr) data = AllocateMemory(capacity);
-  if (data == nullptr) {  // the system has no memory: the same to our caller as no room
+  if (data == nullptr) {  // no memory, or no addresses in one piece: the same to our caller as no room
     absl::MutexLock lock(&mutex_);
     used_ -= charge;
     return std::nullopt;
@@ -111,12 +111,13 @@ std::vector<std::pair<std::byte*, size_t>> Arena::TrimSpares(uint64_t needed) {
 
 void Arena::Free(std::byte* data, size_t size) {
   const size_t capacity = Capacity(size);
-  if (!IsMapped(capacity)) {
+  if (!InSlab(capacity)) {
     FreeMemory(data, capacity);
     absl::MutexLock lock(&mutex_);
     used_ -= Charge(size);
     return;
   }
+  slab_->Invalidate(data);
   absl::MutexLock lock(&mutex_);
   used_ -= Charge(size);
   spares_[capacity].push_back(data);

@@ -29,29 +29,42 @@ Index::~Index() {
 // The low bits of the hash place an entry inside its shard's map; take others here.
 Index::Shard& Index::ShardOf(const IndexKey& key) { return shards_[(absl::HashOf(key) >> 48) % kShards]; }
 
+void Index::List(Shard& shard, const IndexKey& key, const Entry& entry) {
+  shard.order.Add(entry.tick, key);
+  shard.oldest_tick.store(shard.order.OldestTick(), std::memory_order_relaxed);
+  if (entry.ownership.tenant != 0) shard.tenant_orders[entry.ownership.tenant].Add(entry.tick, key);
+}
+
+void Index::Unlist(Shard& shard, const Entry& entry) {
+  shard.order.Remove(entry.tick);
+  shard.oldest_tick.store(shard.order.OldestTick(), std::memory_order_relaxed);
+  if (entry.ownership.tenant == 0) return;
+  const auto order = shard.tenant_orders.find(entry.ownership.tenant);
+  order->second.Remove(entry.tick);
+  if (order->second.OldestTick() == LruOrder<IndexKey>::kNone) shard.tenant_orders.erase(order);
+}
+
 void Index::UpdateOrder(Shard& shard, const IndexKey& key, Entry& entry) {
   const bool evictable = key.owner == 0 && entry.pins == 0 && entry.children == 0;
   if (evictable == entry.evictable) return;
   entry.evictable = evictable;
   if (evictable) {
-    shard.order.Add(entry.tick, key);
+    List(shard, key, entry);
   } else {
-    shard.order.Remove(entry.tick);
+    Unlist(shard, entry);
   }
-  shard.oldest_tick.store(shard.order.OldestTick(), std::memory_order_relaxed);
 }
 
 void Index::Touch(Shard& shard, const IndexKey& key, Entry& entry) {
-  if (entry.evictable) shard.order.Remove(entry.tick);
+  if (entry.evictable) Unlist(shard, entry);
   entry.tick = NextTick();
-  if (entry.evictable) shard.order.Add(entry.tick, key);
-  shard.oldest_tick.store(shard.order.OldestTick(), std::memory_order_relaxed);
+  if (entry.evictable) List(shard, key, entry);
 }
 
 Index::Entry Index::Take(Shard& shard, EntryMap::iterator found) {
   Entry entry = std::move(found->second);
-  if (entry.evictable) shard.order.Remove(entry.tick);
-  shard.oldest_tick.store(shard.order.OldestTick(), std::memory_order_relaxed);
+  if (entry.evictable) Unlist(shard, entry);
+  if (removals_ != nullptr && found->first.owner == 0) removals_->Publish(found->first.key);
   shard.entries.erase(found);
   size_.fetch_sub(1, std::memory_order_relaxed);
   return entry;
@@ -63,7 +76,8 @@ std::optional<Index::Found> Index::Find(const IndexKey& key) {
   const auto found = shard.entries.find(key);
   if (found == shard.entries.end()) return std::nullopt;
   Touch(shard, key, found->second);
-  return Found{found->second.value, {key, found->second.generation}, found->second.parent.parent()};
+  const Entry& entry = found->second;
+  return Found{entry.value, {key, entry.generation}, entry.parent.parent(), entry.ownership.tenant};
 }
 
 std::optional<EntryRef> Index::Pin(const BlockKey& block) {
@@ -108,7 +122,7 @@ void Index::ReleaseChild(const EntryRef& parent) {
   UpdateOrder(shard, parent.key, found->second);
 }
 
-bool Index::Insert(const IndexKey& key, std::shared_ptr<const Value> value, ParentLink parent) {
+bool Index::Insert(const IndexKey& key, std::shared_ptr<const Value> value, ParentLink parent, Ownership ownership) {
   Shard& shard = ShardOf(key);
   absl::MutexLock lock(&shard.mutex);
   const auto [place, inserted] = shard.entries.try_emplace(key);
@@ -116,6 +130,7 @@ bool Index::Insert(const IndexKey& key, std::shared_ptr<const Value> value, Pare
   Entry& entry = place->second;
   entry.value = std::move(value);
   entry.parent = std::move(parent);
+  entry.ownership = std::move(ownership);
   entry.generation = generations_.fetch_add(1, std::memory_order_relaxed);
   entry.tick = NextTick();
   UpdateOrder(shard, key, entry);
@@ -152,6 +167,27 @@ absl::Status Index::RemoveIfIdle(const BlockKey& block) {
   }
   doomed = Take(shard, found);
   return absl::OkStatus();
+}
+
+bool Index::EvictOneOf(uint64_t tenant) {
+  while (true) {
+    Shard* oldest = nullptr;
+    uint64_t oldest_tick = LruOrder<IndexKey>::kNone;
+    for (Shard& shard : shards_) {
+      absl::MutexLock lock(&shard.mutex);
+      const auto order = shard.tenant_orders.find(tenant);
+      if (order == shard.tenant_orders.end() || order->second.OldestTick() >= oldest_tick) continue;
+      oldest = &shard;
+      oldest_tick = order->second.OldestTick();
+    }
+    if (oldest == nullptr) return false;
+    Entry doomed;
+    absl::MutexLock lock(&oldest->mutex);
+    const auto order = oldest->tenant_orders.find(tenant);
+    if (order == oldest->tenant_orders.end()) continue;  // another thread was faster
+    doomed = Take(*oldest, oldest->entries.find(order->second.Oldest()));
+    return true;
+  }
 }
 
 bool Index::EvictOne() {

@@ -20,6 +20,8 @@
 #include "absl/synchronization/mutex.h"
 #include "kvstore/api/kv_store.h"
 #include "kvstore/core/lru_order.h"
+#include "kvstore/core/removal_feed.h"
+#include "kvstore/core/tenant_usage.h"
 #include "kvstore/core/value.h"
 
 namespace slimfill::kvstore {
@@ -66,10 +68,12 @@ class Index {
   struct Found {
     std::shared_ptr<const Value> value;
     EntryRef ref;
-    BlockKey parent;  // all zero when it hangs on none
+    BlockKey parent;      // all zero when it hangs on none
+    uint64_t tenant = 0;  // whose share it takes
   };
 
-  Index() = default;
+  // `removals` (may be null; outlives this): hears of every shared entry that goes before the index does.
+  explicit Index(RemovalFeed* removals = nullptr) : removals_(removals) {}
   ~Index();
   Index(const Index&) = delete;
   Index& operator=(const Index&) = delete;
@@ -84,8 +88,13 @@ class Index {
   // An empty link when the parent is absent.
   ParentLink LinkParent(const BlockKey& parent);
 
+  // Whose share of the store a value takes: 0 for nobody's.
+  struct Ownership {
+    uint64_t tenant = 0;
+    TenantShare share;
+  };
   // Publishes a value. False, and nothing changes, when the key is present.
-  bool Insert(const IndexKey& key, std::shared_ptr<const Value> value, ParentLink parent);
+  bool Insert(const IndexKey& key, std::shared_ptr<const Value> value, ParentLink parent, Ownership ownership);
 
   // Removes an entry whatever holds it: for private blocks and for values that failed their checksum.
   void Remove(const IndexKey& key);
@@ -96,6 +105,8 @@ class Index {
 
   // Removes the least recently used evictable entry; false when there is none.
   bool EvictOne();
+  // The same among a tenant's entries. REQUIRES: tenant != 0.
+  bool EvictOneOf(uint64_t tenant);
 
   uint64_t size() const { return size_.load(std::memory_order_relaxed); }
 
@@ -105,6 +116,7 @@ class Index {
   struct Entry {
     std::shared_ptr<const Value> value;
     ParentLink parent;
+    Ownership ownership;
     uint64_t generation = 0;
     uint64_t tick = 0;  // when it was last used
     uint32_t pins = 0;
@@ -117,6 +129,7 @@ class Index {
     absl::Mutex mutex;
     EntryMap entries ABSL_GUARDED_BY(mutex);
     LruOrder<IndexKey> order ABSL_GUARDED_BY(mutex);
+    absl::flat_hash_map<uint64_t, LruOrder<IndexKey>> tenant_orders ABSL_GUARDED_BY(mutex);  // of those that have any
     std::atomic<uint64_t> oldest_tick{LruOrder<IndexKey>::kNone};  // copy of order.OldestTick(), read without the lock
   };
   static constexpr size_t kShards = 16;
@@ -125,12 +138,16 @@ class Index {
   uint64_t NextTick() { return ticks_.fetch_add(1, std::memory_order_relaxed); }
   void ReleaseChild(const EntryRef& parent);
 
+  // Lists an entry among the evictable ones, or takes it off the lists.
+  static void List(Shard& shard, const IndexKey& key, const Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex);
+  static void Unlist(Shard& shard, const Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex);
   // Brings the order in line with what `entry` has become.
   static void UpdateOrder(Shard& shard, const IndexKey& key, Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex);
   void Touch(Shard& shard, const IndexKey& key, Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex);
   // The entry must be destroyed after the lock is gone: it lets go of its parent, which may be in any shard.
   Entry Take(Shard& shard, EntryMap::iterator found) ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex);
 
+  RemovalFeed* const removals_;
   std::array<Shard, kShards> shards_;
   std::atomic<uint64_t> ticks_{1};
   std::atomic<uint64_t> generations_{1};

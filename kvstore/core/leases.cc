@@ -38,22 +38,23 @@ LeaseId LeaseTable::Open(Lease lease, absl::Time now) {
   const LeaseId id = lease.id;
   blocks_ += lease.pins.size();
   expiries_.emplace(lease.expires, id);
+  if (lease.session != 0) of_sessions_.emplace(lease.session, id);
   leases_.emplace(id, std::move(lease));
   UpdateNextExpiry();
   return id;
 }
 
-absl::StatusOr<LeaseId> LeaseTable::OpenPrefix(std::vector<EntryRef>& pins, absl::Time now) {
+absl::StatusOr<LeaseId> LeaseTable::OpenPrefix(std::vector<EntryRef>& pins, SessionId session, absl::Time now) {
   absl::MutexLock lock(&mutex_);
   SLIMFILL_RETURN_IF_ERROR(CheckLeases());
   SLIMFILL_RETURN_IF_ERROR(CheckRoom(pins.size()));
-  return Open(Lease{.pins = std::move(pins)}, now);
+  return Open(Lease{.session = session, .pins = std::move(pins)}, now);
 }
 
-absl::StatusOr<LeaseId> LeaseTable::OpenPrivate(absl::Time now) {
+absl::StatusOr<LeaseId> LeaseTable::OpenPrivate(SessionId session, absl::Time now) {
   absl::MutexLock lock(&mutex_);
   SLIMFILL_RETURN_IF_ERROR(CheckLeases());
-  return Open(Lease{.is_private = true}, now);
+  return Open(Lease{.is_private = true, .session = session}, now);
 }
 
 absl::Status LeaseTable::CheckLeases() const {
@@ -105,6 +106,7 @@ Lease LeaseTable::Remove(LeaseId id) {
   Lease lease = std::move(found->second);
   leases_.erase(found);
   expiries_.erase({lease.expires, id});
+  of_sessions_.erase({lease.session, id});
   blocks_ -= lease.pins.size() + lease.private_blocks.size();
   UpdateNextExpiry();
   return lease;
@@ -121,6 +123,13 @@ std::optional<Lease> LeaseTable::TakeExpired(absl::Time now) {
   absl::MutexLock lock(&mutex_);
   if (expiries_.empty() || expiries_.begin()->first > now) return std::nullopt;
   return Remove(expiries_.begin()->second);
+}
+
+std::optional<Lease> LeaseTable::TakeOfSession(SessionId session) {
+  absl::MutexLock lock(&mutex_);
+  const auto found = of_sessions_.lower_bound({session, 0});
+  if (found == of_sessions_.end() || found->first != session) return std::nullopt;
+  return Remove(found->second);
 }
 
 size_t LeaseTable::size() const {

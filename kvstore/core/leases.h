@@ -21,9 +21,13 @@
 
 namespace slimfill::kvstore {
 
+// Names an attached client (kvstore/service/shm_server.h); 0 is none.
+using SessionId = uint64_t;
+
 struct Lease {
   LeaseId id = 0;
   bool is_private = false;
+  SessionId session = 0;  // whose end ends the lease; 0: none's
   absl::Time expires;
   std::vector<EntryRef> pins;            // shared entries kept from eviction
   std::vector<BlockKey> private_blocks;  // entries that die with the lease
@@ -41,8 +45,8 @@ class LeaseTable {
   explicit LeaseTable(const Limits& limits) : limits_(limits) {}
 
   // RESOURCE_EXHAUSTED when there are too many leases or leased blocks; `pins` is then untouched.
-  absl::StatusOr<LeaseId> OpenPrefix(std::vector<EntryRef>& pins, absl::Time now);
-  absl::StatusOr<LeaseId> OpenPrivate(absl::Time now);
+  absl::StatusOr<LeaseId> OpenPrefix(std::vector<EntryRef>& pins, SessionId session, absl::Time now);
+  absl::StatusOr<LeaseId> OpenPrivate(SessionId session, absl::Time now);
 
   // NOT_FOUND when it has ended.
   absl::Status Renew(LeaseId id, absl::Time now);
@@ -55,6 +59,9 @@ class LeaseTable {
   std::optional<Lease> Take(LeaseId id);
   // Ends a lease that has run out; call until there is none. Costs one atomic read when nothing is due.
   std::optional<Lease> TakeExpired(absl::Time now);
+
+  // Ends a lease of the session; call until there is none.
+  std::optional<Lease> TakeOfSession(SessionId session);
 
   size_t size() const;
 
@@ -70,6 +77,7 @@ class LeaseTable {
   mutable absl::Mutex mutex_;
   absl::flat_hash_map<LeaseId, Lease> leases_ ABSL_GUARDED_BY(mutex_);
   absl::btree_set<std::pair<absl::Time, LeaseId>> expiries_ ABSL_GUARDED_BY(mutex_);
+  absl::btree_set<std::pair<SessionId, LeaseId>> of_sessions_ ABSL_GUARDED_BY(mutex_);  // leases that have one
   size_t blocks_ ABSL_GUARDED_BY(mutex_) = 0;
   std::atomic<int64_t> next_expiry_us_{std::numeric_limits<int64_t>::max()};  // of expiries_, read without the lock
 };

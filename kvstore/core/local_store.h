@@ -15,6 +15,7 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/metrics.h"
+#include "kvstore/api/checksummed_copy.h"
 #include "kvstore/api/kv_store.h"
 #include "kvstore/api/limits.h"
 #include "kvstore/core/arena.h"
@@ -27,6 +28,9 @@ namespace slimfill::kvstore {
 struct LocalStoreOptions {
   // Values, rounded up to whole pages, and Arena::kOverheadBytes for each.
   uint64_t memory_bytes = uint64_t{4} << 30;
+  bool shared_memory = false;  // other processes may map the values (slab.h)
+  // The most that one tenant's shared blocks may take of it (PutItem::tenant); 0: all.
+  uint64_t tenant_bytes = 0;
   absl::Duration lease_ttl = absl::Seconds(10);
   size_t max_leases = 65536;
   size_t max_leased_blocks = 262144;
@@ -39,21 +43,27 @@ class PendingValue {
   // Appends the next bytes. INVALID_ARGUMENT when they are more than were announced.
   absl::Status Append(absl::Span<const std::byte> bytes);
   // For bytes that arrive in place: the room that is left, and how much of its front has been filled since.
-  absl::Span<std::byte> Unwritten() const { return buffer_.bytes().subspan(written_); }
-  void MarkWritten(uint64_t bytes) { written_ += bytes; }
-  uint64_t written() const { return written_; }
+  absl::Span<std::byte> Unwritten() const { return buffer_.bytes().subspan(written()); }
+  void MarkWritten(uint64_t bytes) { writer_.Append(Unwritten().first(bytes), {}); }
+  uint64_t written() const { return writer_.written(); }
   uint64_t size() const { return buffer_.bytes().size(); }
 
  private:
   friend class LocalKvStore;
-  PendingValue(IndexKey key, const BlockKey& parent_key, ParentLink parent, Buffer buffer)
-      : key_(std::move(key)), parent_key_(parent_key), parent_(std::move(parent)), buffer_(std::move(buffer)) {}
+  PendingValue(IndexKey key, const BlockKey& parent_key, ParentLink parent, Index::Ownership ownership, Buffer buffer)
+      : key_(std::move(key)),
+        parent_key_(parent_key),
+        parent_(std::move(parent)),
+        ownership_(std::move(ownership)),
+        buffer_(std::move(buffer)),
+        writer_(key_.key) {}
 
   IndexKey key_;
   BlockKey parent_key_;  // all zero for none
   ParentLink parent_;
+  Index::Ownership ownership_;
   Buffer buffer_;
-  uint64_t written_ = 0;
+  PagedWriter writer_;
 };
 
 // A range of a stored value, verified. Its bytes stay as long as it does, whatever happens to the block.
@@ -81,21 +91,43 @@ class LocalKvStore final : public KvStore {
 
   // The steps that Put and Fetch are made of, for callers whose bytes come and go in pieces.
 
-  // Room for a value of `bytes` under a shared (lease 0) or private key. ALREADY_EXISTS when the key is present;
-  // RESOURCE_EXHAUSTED when what could be evicted is not enough. `parent_is_coming`: the caller is about to publish the
-  // parent first, so that room may be made for the value although its parent is not there yet.
-  absl::StatusOr<PendingValue> Reserve(const BlockKey& key, const BlockKey& parent, uint64_t bytes, LeaseId lease,
-                                       bool parent_is_coming = false);
+  // Room for a value under a shared (lease 0) or private key. ALREADY_EXISTS when the key is present;
+  // RESOURCE_EXHAUSTED when what could be evicted is not enough.
+  struct NewValue {
+    BlockKey key;
+    BlockKey parent;
+    uint64_t bytes = 0;
+    uint64_t tenant = 0;
+    // The caller publishes the parent before it: room may be made for the value although its parent is not there yet.
+    bool parent_is_coming = false;
+  };
+  absl::StatusOr<PendingValue> Reserve(const NewValue& value, LeaseId lease);
+  // Reserve, copy and Publish in one; OK for a key that is present.
+  absl::Status PutOne(const PutItem& item, LeaseId lease);
   // REQUIRES: value.written() == value.size(). OK as well when another writer was faster.
   absl::Status Publish(PendingValue value);
   // NOT_FOUND, OUT_OF_RANGE, DATA_LOSS as in Fetch.
   absl::StatusOr<ValueRange> Read(const BlockKey& key, uint64_t offset, uint64_t length, LeaseId lease);
+  // Values that have the ranges, not verified: for readers in other processes, who do that themselves. One answer per
+  // range: NOT_FOUND, OUT_OF_RANGE.
+  struct Range {
+    BlockKey key;
+    uint64_t offset = 0;
+    uint64_t length = 0;
+  };
+  std::vector<absl::StatusOr<std::shared_ptr<const Value>>> Locate(absl::Span<const Range> ranges, LeaseId lease);
+
+  // MatchPrefix and OpenPrivate whose leases end with the session, too.
+  absl::StatusOr<PrefixMatch> MatchPrefixIn(SessionId session, absl::Span<const BlockKey> keys, absl::Time deadline);
+  absl::StatusOr<LeaseId> OpenPrivateIn(SessionId session, absl::Time deadline);
+  void EndSession(SessionId session);
 
   // A shared value as a whole, verified, with its parent (all zero for none). Counts neither as a hit nor as a miss.
   // NOT_FOUND, DATA_LOSS as in Fetch.
   struct Whole {
     ValueRange range;
     BlockKey parent;
+    uint64_t tenant = 0;
   };
   absl::StatusOr<Whole> ReadWhole(const BlockKey& key);
 
@@ -104,13 +136,30 @@ class LocalKvStore final : public KvStore {
   std::vector<absl::Status> Delete(absl::Span<const BlockKey> keys);
 
   const LocalStoreOptions& options() const { return options_; }
+  const Slab& slab() const { return arena_->slab(); }
+  // Shared blocks that leave the store.
+  RemovalFeed& removals() { return removals_; }
 
  private:
-  LocalKvStore(const LocalStoreOptions& options, const Clock& clock, Metrics* metrics);
+  LocalKvStore(const LocalStoreOptions& options, std::shared_ptr<Arena> arena, const Clock& clock, Metrics* metrics);
+
+  // What the reads of one call came to; counted once, for a call may have thousands.
+  struct ReadCounts {
+    uint64_t hits = 0, misses = 0, corrupt = 0;
+  };
+
+  // Says NOT_FOUND for a miss.
+  absl::StatusOr<Index::Found> Find(const BlockKey& key, LeaseId lease, ReadCounts& counts);
+  // What came of reading a found value: counts it, and drops it when its bytes have changed. Returns `status`.
+  absl::Status Settle(const absl::Status& status, const Index::Found& found, ReadCounts& counts);
+  void Record(const ReadCounts& counts);
 
   absl::StatusOr<Buffer> AllocateEvicting(uint64_t bytes, bool may_evict);
-  absl::Status PutItemNow(const PutItem& item, LeaseId lease);
-  absl::Status FetchItemNow(const FetchItem& item, LeaseId lease);
+  // The tenant's share for a shared block, at the cost of its own other blocks only.
+  absl::StatusOr<Index::Ownership> TakeShareEvicting(uint64_t tenant, uint64_t bytes, bool may_evict);
+  void CountEviction();
+  absl::Status Refused(absl::string_view why);
+  absl::Status FetchItemNow(const FetchItem& item, LeaseId lease, ReadCounts& counts);
   void EndExpiredLeases(absl::Time now);
   void DropHoldings(const Lease& lease);
   void RecordTransfer(const char* direction, uint64_t bytes, absl::Time start);
@@ -120,7 +169,9 @@ class LocalKvStore final : public KvStore {
   const Clock& clock_;
   Metrics* const metrics_;
   const std::shared_ptr<Arena> arena_;
-  Index index_;
+  TenantUsage tenants_;
+  RemovalFeed removals_;
+  Index index_{&removals_};
   LeaseTable leases_;
   std::atomic<uint64_t> evictions_{0};
   std::atomic<uint64_t> hits_{0};

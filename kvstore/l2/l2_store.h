@@ -18,6 +18,7 @@ namespace slimfill::kvstore {
 struct L2Entry {
   uint64_t bytes = 0;     // size of the value
   BlockKey parent;        // the previous block of the prefix chain; all zero for none
+  uint64_t tenant = 0;    // whose share of a store it takes (PutItem)
   uint64_t write_id = 0;  // of the Put that stored it: a value is never put together from two of them
 };
 
@@ -30,6 +31,7 @@ struct L2Read {
 struct L2Write {
   BlockKey key;
   BlockKey parent;
+  uint64_t tenant = 0;
   absl::Span<const std::byte> value;  // borrowed until Put returns
 };
 

@@ -59,8 +59,13 @@ size_t Promoter::Copy(absl::Span<const Arrival> batch, absl::Time deadline) {
   std::vector<std::optional<PendingValue>> pending;
   std::vector<L2Read> reads;
   for (const Arrival& arrival : batch) {
-    absl::StatusOr<PendingValue> room = store_.Reserve(arrival.key, arrival.entry.parent, arrival.entry.bytes,
-                                                       /*lease=*/0, /*parent_is_coming=*/true);
+    const L2Entry& entry = arrival.entry;
+    absl::StatusOr<PendingValue> room = store_.Reserve({.key = arrival.key,
+                                                        .parent = entry.parent,
+                                                        .bytes = entry.bytes,
+                                                        .tenant = entry.tenant,
+                                                        .parent_is_coming = true},
+                                                       /*lease=*/0);
     if (!room.ok() && !absl::IsAlreadyExists(room.status())) break;
     pending.emplace_back();
     if (!room.ok()) continue;

@@ -126,7 +126,8 @@ std::vector<absl::Status> RedisCluster::Put(absl::Span<const L2Write> items, abs
   for (size_t i = 0; i < items.size(); ++i) {
     const L2Write& item = items[i];
     SLIMFILL_CHECK(!item.value.empty());
-    const L2Entry entry{.bytes = item.value.size(), .parent = item.parent, .write_id = RandomId()};
+    const L2Entry entry{
+        .bytes = item.value.size(), .parent = item.parent, .tenant = item.tenant, .write_id = RandomId()};
     for (uint32_t chunk = 0; chunk < ChunkCount(entry.bytes); ++chunk) {
       commands.push_back({.verb = ChunkVerb::kWrite,
                           .item = i,

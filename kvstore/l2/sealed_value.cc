@@ -23,8 +23,8 @@ constexpr char kMagic[] = "SLKV";
 constexpr uint32_t kVersion = 1;
 
 // Offsets of the header's fields.
-constexpr size_t kVersionAt = 4, kKeyIdAt = 8, kBytesAt = 16, kWriteIdAt = 24, kParentAt = 32, kChunkAt = 64,
-                 kPayloadAt = 68, kNonceAt = 72, kTagAt = 84;
+constexpr size_t kVersionAt = 4, kKeyIdAt = 8, kBytesAt = 16, kWriteIdAt = 24, kTenantAt = 32, kParentAt = 40,
+                 kChunkAt = 72, kPayloadAt = 76, kNonceAt = 80, kTagAt = 92;
 constexpr size_t kNonceBytes = 12, kTagBytes = 16;
 static_assert(kTagAt + kTagBytes == kChunkHeaderBytes);
 
@@ -50,6 +50,7 @@ void WriteFields(const ChunkPlace& place, uint64_t key_id, uint64_t payload_byte
   Store(key_id, to + kKeyIdAt);
   Store(place.entry.bytes, to + kBytesAt);
   Store(place.entry.write_id, to + kWriteIdAt);
+  Store(place.entry.tenant, to + kTenantAt);
   std::memcpy(to + kParentAt, place.entry.parent.bytes.data(), place.entry.parent.bytes.size());
   Store(place.chunk, to + kChunkAt);
   Store(static_cast<uint32_t>(payload_bytes), to + kPayloadAt);
@@ -193,6 +194,7 @@ absl::StatusOr<L2Entry> ValueSealer::ReadEntry(absl::Span<const std::byte> heade
     return absl::NotFoundError("the L2 has a value of another version or encryption key: it counts as a miss");
   }
   L2Entry entry{.bytes = Load<uint64_t>(header.data() + kBytesAt),
+                .tenant = Load<uint64_t>(header.data() + kTenantAt),
                 .write_id = Load<uint64_t>(header.data() + kWriteIdAt)};
   std::memcpy(entry.parent.bytes.data(), header.data() + kParentAt, entry.parent.bytes.size());
   return entry;

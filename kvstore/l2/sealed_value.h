@@ -3,7 +3,8 @@
 // key and the chunk's number: a chunk that was damaged, cut off or put under another name does not open.
 //
 // The header, little-endian: magic "SLKV" (4 bytes), version (4), key id (8; 0: not encrypted), bytes of the value (8),
-// write id (8), parent's key (32), chunk (4), bytes of the chunk's payload (4), nonce (12), tag or checksum (16).
+// write id (8), tenant (8), parent's key (32), chunk (4), bytes of the chunk's payload (4), nonce (12), tag or checksum
+// (16).
 #pragma once
 
 #include <array>
@@ -22,7 +23,7 @@
 
 namespace slimfill::kvstore {
 
-inline constexpr size_t kChunkHeaderBytes = 100;
+inline constexpr size_t kChunkHeaderBytes = 108;
 // With the header and Redis' own, just within its allocator's 256 KiB class: a byte more would cost 64 KiB.
 inline constexpr uint64_t kChunkBytes = (256 << 10) - 128;
 

@@ -54,7 +54,7 @@ TieredStore::~TieredStore() {
 absl::StatusOr<PrefixMatch> TieredStore::MatchPrefix(absl::Span<const BlockKey> keys, absl::Time deadline) {
   absl::StatusOr<PrefixMatch> result;
   absl::Notification answered;
-  MatchPrefixAsync({keys.begin(), keys.end()}, deadline, [&](absl::StatusOr<PrefixMatch> match) {
+  MatchPrefixAsync(/*session=*/0, {keys.begin(), keys.end()}, deadline, [&](absl::StatusOr<PrefixMatch> match) {
     result = std::move(match);
     answered.Notify();
   });
@@ -62,9 +62,9 @@ absl::StatusOr<PrefixMatch> TieredStore::MatchPrefix(absl::Span<const BlockKey> 
   return result;
 }
 
-void TieredStore::MatchPrefixAsync(std::vector<BlockKey> keys, absl::Time deadline, MatchDone done) {
-  absl::StatusOr<PrefixMatch> match = store_.MatchPrefix(keys, deadline);
-  Call call{.keys = std::move(keys), .done = std::move(done)};
+void TieredStore::MatchPrefixAsync(SessionId session, std::vector<BlockKey> keys, absl::Time deadline, MatchDone done) {
+  absl::StatusOr<PrefixMatch> match = store_.MatchPrefixIn(session, keys, deadline);
+  Call call{.session = session, .keys = std::move(keys), .done = std::move(done)};
   if (!match.ok() || match->blocks == static_cast<int64_t>(call.keys.size())) return Answer(call, std::move(match));
   call.match = *match;
   const absl::Time now = clock_.Now();
@@ -122,7 +122,7 @@ void TieredStore::Work() {
 
 void TieredStore::Finish(Call call, bool promoted) {
   if (promoted) {
-    const absl::StatusOr<PrefixMatch> match = store_.MatchPrefix(call.keys, absl::InfiniteFuture());
+    const absl::StatusOr<PrefixMatch> match = store_.MatchPrefixIn(call.session, call.keys, absl::InfiniteFuture());
     if (match.ok() && match->blocks > call.match.blocks) {
       store_.Release(call.match.lease);
       call.match = *match;

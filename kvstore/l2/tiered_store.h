@@ -50,7 +50,8 @@ class TieredStore : public KvStore {
   ~TieredStore() override;  // answers whoever waits, from the store
 
   // Never blocks. Calls `done` exactly once: from within, or from a thread of ours, a little before `deadline`.
-  void MatchPrefixAsync(std::vector<BlockKey> keys, absl::Time deadline, MatchDone done);
+  // The lease ends with `session` (LocalKvStore::MatchPrefixIn); 0: with none.
+  void MatchPrefixAsync(SessionId session, std::vector<BlockKey> keys, absl::Time deadline, MatchDone done);
 
   // Waits until what has been touched so far is in the L2 or given up, at most until `deadline` of the system's clock.
   bool Flush(absl::Time deadline) { return write_behind_.Flush(deadline); }
@@ -73,6 +74,7 @@ class TieredStore : public KvStore {
  private:
   // A call that wants more than the store has. The lease keeps what was matched while the rest is fetched.
   struct Call {
+    SessionId session;
     std::vector<BlockKey> keys;
     PrefixMatch match;
     absl::Time promote_until;

@@ -100,7 +100,7 @@ void WriteBehind::WriteBatch(std::vector<Job>& jobs) {
       continue;
     }
     const BlockKey& parent = value->parent != BlockKey{} ? value->parent : job.predecessor;
-    writes.push_back({job.key, parent, value->range.bytes});
+    writes.push_back({job.key, parent, value->tenant, value->range.bytes});
     bytes += value->range.bytes.size();
     values.push_back(*std::move(value));
   }

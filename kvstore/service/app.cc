@@ -49,12 +49,22 @@ int WaitForStopSignal(const sigset_t& signals, LocalKvStore& store) {
   }
 }
 
+absl::StatusOr<std::unique_ptr<LocalKvStore>> MakeStore(const KvStoreOptions& options, const Clock& clock,
+                                                        Metrics& metrics) {
+  LocalStoreOptions store = options.store;
+  store.shared_memory = !options.listen.unix_path.empty();
+  absl::StatusOr<std::unique_ptr<LocalKvStore>> made = LocalKvStore::Create(store, clock, &metrics);
+  if (made.ok() || !store.shared_memory) return made;
+  spdlog::warn("clients cannot read the store's memory and use gRPC: {}", std::string(made.status().message()));
+  store.shared_memory = false;
+  return LocalKvStore::Create(store, clock, &metrics);
+}
+
 absl::Status Serve(const KvStoreOptions& options, const sigset_t& signals) {
   const SystemClock clock;
   Metrics metrics;
   metrics.Set(metric::kBuildInfo, 1, {SLIMFILL_VERSION});
-  SLIMFILL_ASSIGN_OR_RETURN(const std::unique_ptr<LocalKvStore> store,
-                            LocalKvStore::Create(options.store, clock, &metrics));
+  SLIMFILL_ASSIGN_OR_RETURN(const std::unique_ptr<LocalKvStore> store, MakeStore(options, clock, metrics));
   std::unique_ptr<MetricsExposer> exposer;
   if (options.metrics_listen.has_value()) {
     SLIMFILL_ASSIGN_OR_RETURN(exposer, MetricsExposer::Start(FormatListenAddress(*options.metrics_listen), metrics));
@@ -69,7 +79,7 @@ absl::Status Serve(const KvStoreOptions& options, const sigset_t& signals) {
                  options.l2->key.has_value(), absl::FormatDuration(options.l2->ttl));
   }
   SLIMFILL_ASSIGN_OR_RETURN(const std::unique_ptr<KvServer> server,
-                            KvServer::Start(options.listen, *store, clock, metrics, tier.get()));
+                            KvServer::Start(options.listen, *store, clock, metrics, options.tls, tier.get()));
   spdlog::info("configuration memory={} lease_ttl={} version={}", FormatByteSize(options.store.memory_bytes),
                absl::FormatDuration(options.store.lease_ttl), SLIMFILL_VERSION);
   spdlog::info("listening address={}", FormatListenAddress(server->address()));

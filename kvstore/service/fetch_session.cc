@@ -14,6 +14,15 @@ namespace {
 
 constexpr uint64_t kFailureBytes = 256;  // a failure's share of a message: its text and fields
 
+// Pieces end with the pages of the value, whose checksums need not be computed again.
+uint64_t BytesToPageEnd(uint64_t offset) { return kChecksumPageBytes - offset % kChecksumPageBytes; }
+
+uint64_t ChecksumOf(const BlockKey& key, const Value& value, uint64_t offset, absl::Span<const std::byte> bytes) {
+  const bool whole_page =
+      offset % kChecksumPageBytes == 0 && (bytes.size() == kChecksumPageBytes || offset + bytes.size() == value.size());
+  return whole_page ? value.checksums()[offset / kChecksumPageBytes] : Checksum(key, offset, bytes);
+}
+
 }  // namespace
 
 absl::StatusOr<FetchSession> FetchSession::Create(LocalKvStore& store, const v1::FetchRequest& request) {
@@ -24,13 +33,24 @@ absl::StatusOr<FetchSession> FetchSession::Create(LocalKvStore& store, const v1:
                                                    ": choose a value between them, or 0"));
   }
   CallBudget budget("Fetch", store.options().limits);
-  std::vector<Range> ranges;
+  std::vector<LocalKvStore::Range> ranges;
   for (const v1::FetchRange& asked : request.ranges()) {
     SLIMFILL_RETURN_IF_ERROR(budget.AddItem(asked.length()));
     SLIMFILL_ASSIGN_OR_RETURN(const BlockKey key, ParseKey(asked.key(), "FetchRange.key"));
     ranges.push_back({key, asked.offset(), asked.length()});
   }
-  return FetchSession(store, request.lease(), message_bytes, std::move(ranges));
+  return FetchSession(store, request, message_bytes, std::move(ranges));
+}
+
+absl::StatusOr<ValueRange> FetchSession::Find(const LocalKvStore::Range& range) {
+  const uint64_t end = range.offset + range.length;
+  if (!verify_ && range.offset % kChecksumPageBytes == 0) {
+    SLIMFILL_ASSIGN_OR_RETURN(const std::shared_ptr<const Value> value, store_->Locate({range}, lease_).front());
+    if (end % kChecksumPageBytes == 0 || end == value->size()) {
+      return ValueRange{value, value->bytes().subspan(range.offset, range.length)};
+    }
+  }
+  return store_->Read(range.key, range.offset, range.length, lease_);
 }
 
 bool FetchSession::Next(FetchMessage* message) {
@@ -38,8 +58,8 @@ bool FetchSession::Next(FetchMessage* message) {
   uint64_t room = message_bytes_;
   while (next_ < ranges_.size() && room > 0) {
     if (current_.value == nullptr) {
-      const Range& range = ranges_[next_];
-      absl::StatusOr<ValueRange> found = store_->Read(range.key, range.offset, range.length, lease_);
+      const LocalKvStore::Range& range = ranges_[next_];
+      absl::StatusOr<ValueRange> found = Find(range);
       if (!found.ok()) {
         *message->failures.add_failures() = MakeItemStatus(static_cast<uint32_t>(next_), found.status());
         ++next_;
@@ -57,12 +77,12 @@ bool FetchSession::Next(FetchMessage* message) {
 }
 
 uint64_t FetchSession::AddPiece(uint64_t room, FetchMessage* message) {
-  const Range& range = ranges_[next_];
+  const LocalKvStore::Range& range = ranges_[next_];
   const uint64_t offset = range.offset + sent_;
-  const absl::Span<const std::byte> bytes = current_.bytes.subspan(sent_, room);
+  const absl::Span<const std::byte> bytes = current_.bytes.subspan(sent_, std::min(room, BytesToPageEnd(offset)));
   message->pieces.push_back({.ordinal = static_cast<uint32_t>(next_),
                              .offset = offset,
-                             .checksum = Checksum(range.key, offset, bytes),
+                             .checksum = ChecksumOf(range.key, *current_.value, offset, bytes),
                              .range = {current_.value, bytes}});
   sent_ += bytes.size();
   sent_bytes_ += bytes.size();

@@ -29,22 +29,25 @@ class FetchSession {
   uint64_t sent_bytes() const { return sent_bytes_; }
 
  private:
-  struct Range {
-    BlockKey key;
-    uint64_t offset;
-    uint64_t length;
-  };
+  FetchSession(LocalKvStore& store, const v1::FetchRequest& request, uint32_t message_bytes,
+               std::vector<LocalKvStore::Range> ranges)
+      : store_(&store),
+        lease_(request.lease()),
+        verify_(request.verify()),
+        message_bytes_(message_bytes),
+        ranges_(std::move(ranges)) {}
 
-  FetchSession(LocalKvStore& store, LeaseId lease, uint32_t message_bytes, std::vector<Range> ranges)
-      : store_(&store), lease_(lease), message_bytes_(message_bytes), ranges_(std::move(ranges)) {}
+  // The range's bytes, verified unless their receiver can do it.
+  absl::StatusOr<ValueRange> Find(const LocalKvStore::Range& range);
 
   // The next piece of the current range, at most `room` bytes; returns how many.
   uint64_t AddPiece(uint64_t room, FetchMessage* message);
 
   LocalKvStore* store_;
   LeaseId lease_;
+  bool verify_;
   uint32_t message_bytes_;
-  std::vector<Range> ranges_;
+  std::vector<LocalKvStore::Range> ranges_;
   size_t next_ = 0;     // the current range
   uint64_t sent_ = 0;   // bytes of it
   ValueRange current_;  // its bytes, while some are left

@@ -12,7 +12,10 @@
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/grpcpp.h"
 #include "grpcpp/health_check_service_interface.h"
+#include "kvstore/service/attach_tokens.h"
 #include "kvstore/service/kv_service.h"
+#include "kvstore/service/shm_server.h"
+#include "kvstore/shm/protocol.h"
 
 namespace slimfill::kvstore {
 namespace {
@@ -35,14 +38,24 @@ void Configure(grpc::ServerBuilder& builder) {
   builder.SetResourceQuota(grpc::ResourceQuota("slimfill-kvstore").SetMaxThreads(kMaxSyncThreads));
 }
 
+std::shared_ptr<grpc::ServerCredentials> Credentials(const std::optional<MutualTls>& tls) {
+  if (!tls.has_value()) return grpc::InsecureServerCredentials();
+  grpc::SslServerCredentialsOptions options(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
+  options.pem_key_cert_pairs.push_back({.private_key = tls->key, .cert_chain = tls->certificate});
+  options.pem_root_certs = tls->peer_ca;
+  return grpc::SslServerCredentials(options);
+}
+
 }  // namespace
 
 struct KvServer::Impl {
-  Impl(LocalKvStore& store, const Clock& clock, Metrics& metrics, TieredStore* tier)
-      : service(store, clock, metrics, tier) {}
+  Impl(LocalKvStore& store, bool attachable, const Clock& clock, Metrics& metrics, TieredStore* tier)
+      : tokens(clock), service(store, attachable ? &tokens : nullptr, clock, metrics, tier) {}
 
   ListenAddress address;
+  AttachTokens tokens;
   KvService service;
+  std::unique_ptr<ShmServer> shm;        // null when the store's memory is not shared here
   std::unique_ptr<grpc::Server> server;  // destroyed before the service it calls
 };
 
@@ -53,10 +66,13 @@ KvServer::~KvServer() { Stop(absl::ZeroDuration()); }
 const ListenAddress& KvServer::address() const { return impl_->address; }
 
 absl::StatusOr<std::unique_ptr<KvServer>> KvServer::Start(const ListenAddress& listen, LocalKvStore& store,
-                                                          const Clock& clock, Metrics& metrics, TieredStore* tier) {
+                                                          const Clock& clock, Metrics& metrics,
+                                                          const std::optional<MutualTls>& tls, TieredStore* tier) {
   // Without a matching shutdown: gRPC 1.51 may wait 10 s for its own backup poller when its last user goes.
   grpc_init();
-  auto impl = std::make_unique<Impl>(store, clock, metrics, tier);
+  // Whoever reaches a unix socket is on this machine.
+  const bool attachable = !listen.unix_path.empty() && store.slab().file() >= 0;
+  auto impl = std::make_unique<Impl>(store, attachable, clock, metrics, tier);
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   // The library's health service brings no descriptor: without this reflection names it but cannot describe it.
@@ -65,7 +81,7 @@ absl::StatusOr<std::unique_ptr<KvServer>> KvServer::Start(const ListenAddress& l
   grpc::ServerBuilder builder;
   Configure(builder);
   int port = 0;
-  builder.AddListeningPort(FormatListenAddress(listen), grpc::InsecureServerCredentials(), &port);
+  builder.AddListeningPort(FormatListenAddress(listen), Credentials(tls), &port);
   builder.RegisterService(&impl->service);
   {
     const OwnerOnlyFiles guard;  // a unix socket is no way in for other users
@@ -73,11 +89,16 @@ absl::StatusOr<std::unique_ptr<KvServer>> KvServer::Start(const ListenAddress& l
   }
   if (impl->server == nullptr || port == 0) {
     return absl::UnavailableError(absl::StrCat("cannot listen on ", FormatListenAddress(listen),
-                                               ": the port is in use, or the host is not an address of this machine; "
+                                               ": the port is in use, the host is not an address of this machine, or "
+                                               "the TLS files do not fit together; "
                                                "choose another with --listen (port 0 picks a free one)"));
   }
   impl->address = listen;
   impl->address.port = static_cast<uint16_t>(port);
+  if (attachable) {
+    SLIMFILL_ASSIGN_OR_RETURN(
+        impl->shm, ShmServer::Start(shm::SocketBeside(listen.unix_path), store, impl->tokens, clock, metrics));
+  }
   grpc::HealthCheckServiceInterface* health = impl->server->GetHealthCheckService();
   for (const char* name : {v1::KvStoreService::service_full_name(), "readiness", "liveness"}) {
     health->SetServingStatus(name, true);
@@ -91,6 +112,7 @@ void KvServer::Stop(absl::Duration grace) {
     health->SetServingStatus(name, false);
   }
   impl_->service.Drain(grace);
+  impl_->shm.reset();
   // Idle clients may take as long as this allows to hang up, and unary calls need no more to end.
   impl_->server->Shutdown(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(std::min(grace, kHangUpTime)));
 }

@@ -145,8 +145,14 @@ class KvService::FetchReactor final : public grpc::ServerWriteReactor<grpc::Byte
   const absl::Time start_;
 };
 
-KvService::KvService(LocalKvStore& store, const Clock& clock, Metrics& metrics, TieredStore* tier)
-    : store_(store), tier_(tier), clock_(clock), metrics_(metrics), epoch_(RandomEpoch()) {}
+KvService::KvService(LocalKvStore& store, AttachTokens* tokens, const Clock& clock, Metrics& metrics, TieredStore* tier)
+    : store_(store),
+      tier_(tier),
+      tokens_(tokens),
+      clock_(clock),
+      metrics_(metrics),
+      epoch_(RandomEpoch()),
+      watchers_(store.removals()) {}
 
 grpc::ServerUnaryReactor* KvService::MatchPrefix(grpc::CallbackServerContext* context,
                                                  const v1::MatchPrefixRequest* request,
@@ -165,16 +171,17 @@ grpc::ServerUnaryReactor* KvService::MatchPrefix(grpc::CallbackServerContext* co
   if (tier_ != nullptr) {
     // A call without a deadline has one far away.
     const absl::Duration left = absl::FromChrono(context->deadline()) - absl::Now();
-    tier_->MatchPrefixAsync(*std::move(keys), clock_.Now() + left, answer);
+    tier_->MatchPrefixAsync(request->session(), *std::move(keys), clock_.Now() + left, answer);
   } else {
-    answer(store_.MatchPrefix(*keys, kNoDeadline));
+    answer(store_.MatchPrefixIn(request->session(), *keys, kNoDeadline));
   }
   return reactor;
 }
 
-grpc::ServerUnaryReactor* KvService::OpenPrivate(grpc::CallbackServerContext* context, const v1::OpenPrivateRequest*,
+grpc::ServerUnaryReactor* KvService::OpenPrivate(grpc::CallbackServerContext* context,
+                                                 const v1::OpenPrivateRequest* request,
                                                  v1::OpenPrivateResponse* response) {
-  const absl::StatusOr<LeaseId> lease = store_.OpenPrivate(kNoDeadline);
+  const absl::StatusOr<LeaseId> lease = store_.OpenPrivateIn(request->session(), kNoDeadline);
   if (lease.ok()) {
     response->set_lease(*lease);
     response->set_epoch(epoch_);
@@ -230,6 +237,25 @@ grpc::ServerUnaryReactor* KvService::Stats(grpc::CallbackServerContext* context,
     response->set_epoch(epoch_);
   }
   return FinishUnary(context, "Stats", stats.status());
+}
+
+grpc::ServerWriteReactor<v1::WatchResponse>* KvService::Watch(grpc::CallbackServerContext*, const v1::WatchRequest*) {
+  return watchers_.Open();
+}
+
+grpc::ServerUnaryReactor* KvService::Attach(grpc::CallbackServerContext* context, const v1::AttachRequest*,
+                                            v1::AttachResponse* response) {
+  if (tokens_ == nullptr) {
+    return FinishUnary(context, "Attach",
+                       absl::FailedPreconditionError("this store's memory is not shared: start it with --listen "
+                                                     "unix:PATH, and connect there from the same machine"));
+  }
+  const absl::StatusOr<AttachTokens::Grant> grant = tokens_->Issue();
+  if (grant.ok()) {
+    response->set_token(grant->token.data(), grant->token.size());
+    response->set_session(grant->session);
+  }
+  return FinishUnary(context, "Attach", grant.status());
 }
 
 absl::Status KvService::Admit(const grpc::CallbackServerContext& context, const char* method, bool* inside) {

@@ -8,23 +8,28 @@
 #include "base/metrics.h"
 #include "kvstore/core/local_store.h"
 #include "kvstore/l2/tiered_store.h"
+#include "kvstore/service/attach_tokens.h"
 #include "kvstore/service/call_gate.h"
+#include "kvstore/service/watch_hub.h"
 #include "slimfill/v1/kvstore.grpc.pb.h"
 
 namespace slimfill::kvstore {
 
 // Callback methods of all but Fetch, whose responses are made by hand (fetch_message.h).
 template <typename Base>
-using KvCallbackMethods = v1::KvStoreService::WithCallbackMethod_MatchPrefix<
-    v1::KvStoreService::WithCallbackMethod_OpenPrivate<v1::KvStoreService::WithCallbackMethod_Put<
-        v1::KvStoreService::WithCallbackMethod_Renew<v1::KvStoreService::WithCallbackMethod_Release<
-            v1::KvStoreService::WithCallbackMethod_Delete<v1::KvStoreService::WithCallbackMethod_Stats<Base>>>>>>>;
+using KvCallbackMethods =
+    v1::KvStoreService::WithCallbackMethod_MatchPrefix<v1::KvStoreService::WithCallbackMethod_OpenPrivate<
+        v1::KvStoreService::WithCallbackMethod_Put<v1::KvStoreService::WithCallbackMethod_Renew<
+            v1::KvStoreService::WithCallbackMethod_Release<v1::KvStoreService::WithCallbackMethod_Delete<
+                v1::KvStoreService::WithCallbackMethod_Stats<v1::KvStoreService::WithCallbackMethod_Watch<
+                    v1::KvStoreService::WithCallbackMethod_Attach<Base>>>>>>>>>;
 
 class KvService final
     : public KvCallbackMethods<v1::KvStoreService::WithRawCallbackMethod_Fetch<v1::KvStoreService::Service>> {
  public:
-  // `store`, `clock`, `metrics` and `tier` outlive the service. `tier`: `store` with its L2; null when it has none.
-  KvService(LocalKvStore& store, const Clock& clock, Metrics& metrics, TieredStore* tier = nullptr);
+  // `tokens`: null when no client can attach. `tier`: `store` with its L2; null when it has none. All outlive the
+  // service.
+  KvService(LocalKvStore& store, AttachTokens* tokens, const Clock& clock, Metrics& metrics, TieredStore* tier);
 
   grpc::ServerUnaryReactor* MatchPrefix(grpc::CallbackServerContext* context, const v1::MatchPrefixRequest* request,
                                         v1::MatchPrefixResponse* response) override;
@@ -42,9 +47,16 @@ class KvService final
                                    v1::DeleteResponse* response) override;
   grpc::ServerUnaryReactor* Stats(grpc::CallbackServerContext* context, const v1::StatsRequest* request,
                                   v1::StatsResponse* response) override;
+  grpc::ServerWriteReactor<v1::WatchResponse>* Watch(grpc::CallbackServerContext* context,
+                                                     const v1::WatchRequest* request) override;
+  grpc::ServerUnaryReactor* Attach(grpc::CallbackServerContext* context, const v1::AttachRequest* request,
+                                   v1::AttachResponse* response) override;
 
   // Takes no new streams and waits for those under way, at most `grace`.
-  void Drain(absl::Duration grace) { gate_.CloseAndWait(grace); }
+  void Drain(absl::Duration grace) {
+    watchers_.Stop();
+    gate_.CloseAndWait(grace);
+  }
 
  private:
   class PutReactor;
@@ -60,10 +72,12 @@ class KvService final
 
   LocalKvStore& store_;
   TieredStore* const tier_;
+  AttachTokens* const tokens_;
   const Clock& clock_;
   Metrics& metrics_;
   const uint64_t epoch_;
   CallGate gate_;
+  WatchHub watchers_;
 };
 
 }  // namespace slimfill::kvstore

@@ -6,6 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "base/listen_address.h"
+#include "kvstore/api/mutual_tls.h"
 #include "kvstore/core/local_store.h"
 #include "kvstore/l2/redis_cluster.h"
 
@@ -14,6 +15,7 @@ namespace slimfill::kvstore {
 struct KvStoreOptions {
   ListenAddress listen;
   std::optional<ListenAddress> metrics_listen;
+  std::optional<MutualTls> tls;
   LocalStoreOptions store;
   std::optional<RedisOptions> l2;
   std::string log_level;

@@ -25,7 +25,7 @@ absl::Status PutSession::Accept(const v1::PutRequest& request) {
 
 absl::Status PutSession::Announce(const v1::PutBlock& announced) {
   SLIMFILL_RETURN_IF_ERROR(budget_.AddItem(announced.total_bytes()));
-  Block block{.total_bytes = announced.total_bytes()};
+  Block block{.bytes = announced.total_bytes(), .tenant = announced.tenant()};
   SLIMFILL_ASSIGN_OR_RETURN(block.key, ParseKey(announced.key(), "PutBlock.key"));
   if (!announced.parent().empty()) {
     SLIMFILL_ASSIGN_OR_RETURN(block.parent, ParseKey(announced.parent(), "PutBlock.parent"));
@@ -44,7 +44,7 @@ absl::Status PutSession::CheckPlace(const v1::Chunk& chunk) const {
     return absl::InvalidArgumentError(absl::StrCat("chunk at offset ", chunk.offset(), " of block ", open, ", but ",
                                                    received_, " bytes of it have come: send chunks in order"));
   }
-  const uint64_t missing = blocks_[open].total_bytes - received_;
+  const uint64_t missing = blocks_[open].bytes - received_;
   if (chunk.data().empty() || chunk.data().size() > missing) {
     return absl::InvalidArgumentError(absl::StrCat("chunk of ", chunk.data().size(), " bytes for block ", open,
                                                    ", of which ", missing, " are missing: send 1 to that many"));
@@ -57,9 +57,9 @@ absl::Status PutSession::AcceptChunk(const v1::Chunk& chunk) {
   const Block& block = blocks_[statuses_.size()];
   Store(block, chunk);
   received_ += chunk.data().size();
-  if (received_ < block.total_bytes) return absl::OkStatus();
+  if (received_ < block.bytes) return absl::OkStatus();
   if (pending_.has_value()) failure_ = store_.Publish(*std::move(pending_));
-  if (failure_.ok()) stored_bytes_ += block.total_bytes;
+  if (failure_.ok()) stored_bytes_ += block.bytes;
   statuses_.push_back(std::exchange(failure_, absl::OkStatus()));
   pending_.reset();
   received_ = 0;
@@ -68,7 +68,7 @@ absl::Status PutSession::AcceptChunk(const v1::Chunk& chunk) {
 
 void PutSession::Store(const Block& block, const v1::Chunk& chunk) {
   if (received_ == 0) {
-    absl::StatusOr<PendingValue> reserved = store_.Reserve(block.key, block.parent, block.total_bytes, lease_);
+    absl::StatusOr<PendingValue> reserved = store_.Reserve(block, lease_);
     if (reserved.ok()) {
       pending_.emplace(*std::move(reserved));
     } else if (!absl::IsAlreadyExists(reserved.status())) {
@@ -91,7 +91,7 @@ void PutSession::Finish(v1::PutResponse* response) {
         i < statuses_.size()
             ? statuses_[i]
             : absl::DataLossError(absl::StrCat("the stream ended after ", i == statuses_.size() ? received_ : 0, " of ",
-                                               blocks_[i].total_bytes, " bytes: send the block again"));
+                                               blocks_[i].bytes, " bytes: send the block again"));
     *response->add_statuses() = MakeItemStatus(static_cast<uint32_t>(i), status);
   }
 }

@@ -27,11 +27,7 @@ class PutSession {
   uint64_t stored_bytes() const { return stored_bytes_; }  // of blocks with status OK
 
  private:
-  struct Block {
-    BlockKey key;
-    BlockKey parent;
-    uint64_t total_bytes = 0;
-  };
+  using Block = LocalKvStore::NewValue;
 
   absl::Status Announce(const v1::PutBlock& announced);
   absl::Status AcceptChunk(const v1::Chunk& chunk);

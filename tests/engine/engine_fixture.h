@@ -62,7 +62,7 @@ class EngineTest : public ::testing::Test {
     options.densify_min_value = densify_min_value_;
     options.chunk_tokens = chunk_tokens;
     options.kv_pages_bytes = kv_pages_bytes;
-    options.swap_wait = options.store_wait = absl::Seconds(30);  // a busy machine must not change an answer
+    options.swap_wait = options.store_wait = store_wait_;
     auto engine = MakePrunedEngine(options, std::move(backend), store == nullptr ? *store_ : *store, metrics_);
     EXPECT_TRUE(engine.ok()) << engine.status();
     return *std::move(engine);
@@ -128,6 +128,7 @@ class EngineTest : public ::testing::Test {
   SystemClock clock_;
   Metrics metrics_;
   int prefix_layers_ = 0;
+  absl::Duration store_wait_ = absl::Seconds(30);  // a busy machine must not change an answer
   int64_t densify_min_value_ = 4096;
   testing::TinyModelOptions options_;
   std::unique_ptr<kvstore::LocalKvStore> store_;

@@ -158,6 +158,8 @@ TEST_F(ConfigTest, HelpAndVersionNeedNothingElse) {
 }
 
 TEST_F(ConfigTest, SizesTakeBinaryUnitsAndNothingElse) {
+  EXPECT_EQ(Load({"--kv-tenant-memory=all"})->config.kv_tenant_memory_bytes, 0);
+  EXPECT_EQ(Load({"--kv-tenant-memory=1GiB"})->config.kv_tenant_memory_bytes, int64_t{1} << 30);
   EXPECT_EQ(Load({"--kv-memory=1000"})->config.kv_memory_bytes, 1000);
   EXPECT_EQ(Load({"--kv-memory=512MiB"})->config.kv_memory_bytes, int64_t{512} << 20);
   EXPECT_EQ(Load({"--kv-pages-memory=auto"})->config.kv_pages_memory_bytes, 0);

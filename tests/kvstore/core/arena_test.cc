@@ -14,7 +14,7 @@ TEST(Arena, ChargesRoundedSizePlusOverhead) {
 }
 
 TEST(Arena, StopsExactlyAtItsLimit) {
-  const auto arena = Arena::Create(2 * Arena::Charge(50000));
+  const auto arena = Arena::Create(2 * Arena::Charge(50000)).value();
   std::optional<Buffer> a = arena->TryAllocate(50000), b = arena->TryAllocate(50000);
   ASSERT_TRUE(a.has_value() && b.has_value());
   EXPECT_EQ(arena->used_bytes(), arena->limit_bytes());
@@ -24,13 +24,13 @@ TEST(Arena, StopsExactlyAtItsLimit) {
 }
 
 TEST(Arena, RefusesSizesThatWouldOverflow) {
-  const auto arena = Arena::Create(1 << 20);
+  const auto arena = Arena::Create(1 << 20).value();
   EXPECT_FALSE(arena->TryAllocate(~size_t{0}).has_value());
   EXPECT_FALSE(arena->TryAllocate(1 << 20).has_value());
 }
 
 TEST(Arena, UsesAFreedBufferAgain) {
-  const auto arena = Arena::Create(1 << 20);
+  const auto arena = Arena::Create(1 << 20).value();
   std::optional<Buffer> buffer = arena->TryAllocate(50000);
   const std::byte* const first = buffer->bytes().data();
   buffer.reset();
@@ -39,7 +39,7 @@ TEST(Arena, UsesAFreedBufferAgain) {
 }
 
 TEST(Arena, SpareBuffersMakeRoomForOtherSizes) {
-  const auto arena = Arena::Create(1 << 20);
+  const auto arena = Arena::Create(1 << 20).value();
   {
     std::vector<std::optional<Buffer>> small(16);
     for (auto& buffer : small) buffer = arena->TryAllocate(60000);
@@ -51,7 +51,7 @@ TEST(Arena, SpareBuffersMakeRoomForOtherSizes) {
 }
 
 TEST(Arena, BufferOutlivesTheArenasOwner) {
-  auto arena = Arena::Create(1 << 20);
+  auto arena = Arena::Create(1 << 20).value();
   std::optional<Buffer> buffer = arena->TryAllocate(50000);
   arena.reset();
   buffer->bytes().back() = std::byte{1};
@@ -59,7 +59,7 @@ TEST(Arena, BufferOutlivesTheArenasOwner) {
 }
 
 TEST(Arena, MovedBufferIsFreedOnce) {
-  const auto arena = Arena::Create(1 << 20);
+  const auto arena = Arena::Create(1 << 20).value();
   Buffer a = *arena->TryAllocate(100);
   Buffer b = *arena->TryAllocate(40000);
   b = std::move(a);

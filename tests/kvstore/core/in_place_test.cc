@@ -16,7 +16,11 @@ constexpr size_t kBlock = 4000;
 class InPlace : public ::testing::Test {
  protected:
   absl::StatusOr<PendingValue> Reserve(uint32_t id, uint32_t parent, bool parent_is_coming) {
-    return store_->Reserve(Key(id), parent == 0 ? BlockKey{} : Key(parent), kBlock, 0, parent_is_coming);
+    return store_->Reserve({.key = Key(id),
+                            .parent = parent == 0 ? BlockKey{} : Key(parent),
+                            .bytes = kBlock,
+                            .parent_is_coming = parent_is_coming},
+                           0);
   }
   absl::Status Fill(PendingValue value, uint32_t id) {
     const std::vector<std::byte> bytes = Bytes(id, kBlock);

@@ -13,12 +13,13 @@ class IndexTest : public ::testing::Test {
   bool Insert(uint32_t id, ParentLink parent = {}, LeaseId owner = 0) {
     Buffer buffer = *arena_->TryAllocate(10);
     std::fill(buffer.bytes().begin(), buffer.bytes().end(), std::byte{1});
-    return index_.Insert({owner, Key(id)}, std::make_shared<const Value>(Key(id), std::move(buffer)),
-                         std::move(parent));
+    return index_.Insert({owner, Key(id)},
+                         std::make_shared<const Value>(Key(id), std::move(buffer), std::vector<uint64_t>(1)),
+                         std::move(parent), {});
   }
   bool Has(uint32_t id, LeaseId owner = 0) { return index_.Find({owner, Key(id)}).has_value(); }
 
-  std::shared_ptr<Arena> arena_ = Arena::Create(1 << 20);
+  std::shared_ptr<Arena> arena_ = Arena::Create(1 << 20).value();
   Index index_;
 };
 
@@ -79,13 +80,14 @@ TEST_F(IndexTest, RemoveExactlySparesTheNextLife) {
 
 TEST_F(IndexTest, DestroysLongChains) {
   Index index;
-  auto arena = Arena::Create(64 << 20);
+  auto arena = Arena::Create(64 << 20).value();
   for (uint32_t id = 0; id < 20000; ++id) {
     Buffer buffer = *arena->TryAllocate(1);
     buffer.bytes().front() = std::byte{1};
     ParentLink parent = id == 0 ? ParentLink() : index.LinkParent(Key(id - 1));
-    ASSERT_TRUE(
-        index.Insert({0, Key(id)}, std::make_shared<const Value>(Key(id), std::move(buffer)), std::move(parent)));
+    ASSERT_TRUE(index.Insert({0, Key(id)},
+                             std::make_shared<const Value>(Key(id), std::move(buffer), std::vector<uint64_t>(1)),
+                             std::move(parent), {}));
   }
   EXPECT_EQ(index.size(), 20000u);
 }

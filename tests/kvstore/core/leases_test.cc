@@ -16,7 +16,7 @@ class LeaseTableTest : public ::testing::Test {
 
 TEST_F(LeaseTableTest, HandsOverWhatALeaseHeld) {
   std::vector<EntryRef> pins = {{{0, Key(1)}, 5}, {{0, Key(2)}, 6}};
-  const LeaseId id = table_.OpenPrefix(pins, At(0)).value();
+  const LeaseId id = table_.OpenPrefix(pins, 0, At(0)).value();
   const std::optional<Lease> lease = table_.Take(id);
   ASSERT_TRUE(lease.has_value());
   ASSERT_EQ(lease->pins.size(), 2u);
@@ -26,7 +26,7 @@ TEST_F(LeaseTableTest, HandsOverWhatALeaseHeld) {
 }
 
 TEST_F(LeaseTableTest, ExpiresInOrderAndNotBeforeTime) {
-  const LeaseId first = table_.OpenPrivate(At(0)).value(), second = table_.OpenPrivate(At(1)).value();
+  const LeaseId first = table_.OpenPrivate(0, At(0)).value(), second = table_.OpenPrivate(0, At(1)).value();
   EXPECT_FALSE(table_.TakeExpired(At(9)).has_value());
   EXPECT_EQ(table_.TakeExpired(At(20))->id, first);
   EXPECT_EQ(table_.TakeExpired(At(20))->id, second);
@@ -34,7 +34,7 @@ TEST_F(LeaseTableTest, ExpiresInOrderAndNotBeforeTime) {
 }
 
 TEST_F(LeaseTableTest, RenewMovesTheEndAndNeverBack) {
-  const LeaseId id = table_.OpenPrivate(At(5)).value();
+  const LeaseId id = table_.OpenPrivate(0, At(5)).value();
   ASSERT_TRUE(table_.Renew(id, At(2)).ok());
   EXPECT_FALSE(table_.TakeExpired(At(14)).has_value());
   ASSERT_TRUE(table_.Renew(id, At(14)).ok());
@@ -45,7 +45,7 @@ TEST_F(LeaseTableTest, RenewMovesTheEndAndNeverBack) {
 
 TEST_F(LeaseTableTest, PrivateBlocksNeedALivePrivateLease) {
   std::vector<EntryRef> pins = {{{0, Key(1)}, 5}};
-  const LeaseId prefix = table_.OpenPrefix(pins, At(0)).value(), own = table_.OpenPrivate(At(0)).value();
+  const LeaseId prefix = table_.OpenPrefix(pins, 0, At(0)).value(), own = table_.OpenPrivate(0, At(0)).value();
   EXPECT_EQ(table_.AddPrivateBlock(prefix, Key(2), At(0)).code(), Code::kInvalidArgument);
   EXPECT_EQ(table_.AddPrivateBlock(999, Key(2), At(0)).code(), Code::kNotFound);
   EXPECT_TRUE(table_.AddPrivateBlock(own, Key(2), At(9)).ok());
@@ -56,17 +56,17 @@ TEST_F(LeaseTableTest, PrivateBlocksNeedALivePrivateLease) {
 
 TEST_F(LeaseTableTest, BoundsLeasesAndBlocksAndForgetsWhatEnded) {
   std::vector<EntryRef> pins(4, {{0, Key(1)}, 5});
-  const LeaseId first = table_.OpenPrefix(pins, At(0)).value();
+  const LeaseId first = table_.OpenPrefix(pins, 0, At(0)).value();
   std::vector<EntryRef> more(1, {{0, Key(1)}, 5});
-  EXPECT_EQ(table_.OpenPrefix(more, At(0)).status().code(), Code::kResourceExhausted);
+  EXPECT_EQ(table_.OpenPrefix(more, 0, At(0)).status().code(), Code::kResourceExhausted);
   EXPECT_EQ(more.size(), 1u);
-  const LeaseId own = table_.OpenPrivate(At(0)).value();
+  const LeaseId own = table_.OpenPrivate(0, At(0)).value();
   EXPECT_EQ(table_.AddPrivateBlock(own, Key(2), At(0)).code(), Code::kResourceExhausted);
   table_.Take(first);
   EXPECT_TRUE(table_.AddPrivateBlock(own, Key(2), At(0)).ok());
-  ASSERT_TRUE(table_.OpenPrivate(At(0)).ok());
-  ASSERT_TRUE(table_.OpenPrivate(At(0)).ok());
-  EXPECT_EQ(table_.OpenPrivate(At(0)).status().code(), Code::kResourceExhausted);
+  ASSERT_TRUE(table_.OpenPrivate(0, At(0)).ok());
+  ASSERT_TRUE(table_.OpenPrivate(0, At(0)).ok());
+  EXPECT_EQ(table_.OpenPrivate(0, At(0)).status().code(), Code::kResourceExhausted);
 }
 
 }  // namespace

@@ -49,7 +49,7 @@ void StoreModel::End(LeaseId lease) {
   std::erase_if(entries_, [&](const auto& item) { return item.first.first == lease; });
 }
 
-Code StoreModel::Put(uint32_t id, uint32_t parent, Value value, LeaseId lease) {
+Code StoreModel::Put(uint32_t id, uint32_t parent, uint64_t tenant, Value value, LeaseId lease) {
   if (lease != 0) {
     const auto found = leases_.find(lease);
     if (found == leases_.end()) return Code::kNotFound;
@@ -59,16 +59,21 @@ Code StoreModel::Put(uint32_t id, uint32_t parent, Value value, LeaseId lease) {
     present->second.used = ++ticks_;
     return Code::kOk;
   }
-  Entry entry{.value = value};
+  Entry entry{.value = value, .tenant = lease == 0 ? tenant : 0};
   const bool has_parent = lease == 0 && parent != 0;
   if (has_parent && IsPresent({0, parent})) entry.parent = {parent, entries_.at({0, parent}).life};
   // The entry counts as a child already, so that its parent is not evicted to make room for it.
   const Name placeholder{~LeaseId{0}, id};
   entries_[placeholder] = entry;
-  const uint64_t others = bytes_used() - Arena::Charge(value.size);
-  bool fits = others + Arena::Charge(value.size) <= memory_bytes_;
-  const bool may_evict = Arena::Charge(value.size) <= memory_bytes_ && (!has_parent || entry.parent.has_value());
-  while (!fits && may_evict && EvictOne()) fits = bytes_used() <= memory_bytes_;
+  const bool may_evict = !has_parent || entry.parent.has_value();
+  const auto make_room = [&](uint64_t who, uint64_t limit) {
+    const auto fits = [&] { return (who == 0 ? bytes_used() : bytes_of(who)) <= limit; };
+    while (!fits() && may_evict && Arena::Charge(value.size) <= limit && EvictOne(who)) {
+    }
+    return fits();
+  };
+  bool fits = entry.tenant == 0 || tenant_bytes_ == 0 || make_room(entry.tenant, tenant_bytes_);
+  fits = fits && make_room(0, memory_bytes_);
   entries_.erase(placeholder);
   if (!fits) {
     ++counters_.puts_refused;
@@ -135,15 +140,24 @@ bool StoreModel::InUse(uint32_t id) const {
   return false;
 }
 
-bool StoreModel::EvictOne() {
+bool StoreModel::EvictOne(uint64_t tenant) {
   auto victim = entries_.end();
   for (auto it = entries_.begin(); it != entries_.end() && it->first.first == 0; ++it) {
+    if (tenant != 0 && it->second.tenant != tenant) continue;
     if (!InUse(it->first.second) && (victim == entries_.end() || it->second.used < victim->second.used)) victim = it;
   }
   if (victim == entries_.end()) return false;
   entries_.erase(victim);
   ++counters_.evictions;
   return true;
+}
+
+uint64_t StoreModel::bytes_of(uint64_t tenant) const {
+  uint64_t bytes = 0;
+  for (const auto& [name, entry] : entries_) {
+    if (entry.tenant == tenant) bytes += Arena::Charge(entry.value.size);
+  }
+  return bytes;
 }
 
 uint64_t StoreModel::bytes_used() const {

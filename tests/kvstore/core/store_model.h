@@ -25,7 +25,9 @@ class StoreModel {
   };
   using Name = std::pair<LeaseId, uint32_t>;  // owner (0: shared) and id
 
-  StoreModel(uint64_t memory_bytes, absl::Duration ttl) : memory_bytes_(memory_bytes), ttl_(ttl) {}
+  // `tenant_bytes`: the most that a tenant's shared blocks may take; 0: all.
+  StoreModel(uint64_t memory_bytes, uint64_t tenant_bytes, absl::Duration ttl)
+      : memory_bytes_(memory_bytes), tenant_bytes_(tenant_bytes), ttl_(ttl) {}
 
   void AdvanceTo(absl::Time now);
 
@@ -35,7 +37,7 @@ class StoreModel {
   absl::StatusCode Renew(LeaseId lease);
   void Release(LeaseId lease);
 
-  absl::StatusCode Put(uint32_t id, uint32_t parent, Value value, LeaseId lease);
+  absl::StatusCode Put(uint32_t id, uint32_t parent, uint64_t tenant, Value value, LeaseId lease);
   // The value that a fetch finds; it counts as a use. A fetch that meets corruption drops the block.
   std::optional<Value> Fetch(uint32_t id, LeaseId lease);
   void Corrupt(uint32_t id, LeaseId lease);
@@ -45,6 +47,7 @@ class StoreModel {
   std::optional<uint32_t> ParentOf(uint32_t id) const;  // of a present shared block that hangs on its parent
   bool IsPresent(const Name& name) const { return entries_.count(name) != 0; }
   uint64_t bytes_used() const;
+  uint64_t bytes_of(uint64_t tenant) const;  // of its shared blocks
   size_t blocks() const { return entries_.size(); }
   size_t leases() const { return leases_.size(); }
   const StoreStats& counters() const { return counters_; }
@@ -54,6 +57,7 @@ class StoreModel {
     Value value;
     uint64_t life = 0;                                    // tells lives of one name apart
     uint64_t used = 0;                                    // when it was last used
+    uint64_t tenant = 0;                                  // of a shared block
     std::optional<std::pair<uint32_t, uint64_t>> parent;  // id and life
   };
   struct Lease {
@@ -63,10 +67,11 @@ class StoreModel {
   };
 
   bool InUse(uint32_t id) const;
-  bool EvictOne();
+  bool EvictOne(uint64_t tenant);  // 0: any
   void End(LeaseId lease);
 
   const uint64_t memory_bytes_;
+  const uint64_t tenant_bytes_;
   const absl::Duration ttl_;
   absl::Time now_ = absl::UnixEpoch();
   uint64_t ticks_ = 0;

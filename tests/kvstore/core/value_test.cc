@@ -1,19 +1,20 @@
 #include "kvstore/core/value.h"
 
-#include <algorithm>
-
 #include "gtest/gtest.h"
+#include "kvstore/api/checksum.h"
+#include "kvstore/api/checksummed_copy.h"
 #include "tests/kvstore/blocks.h"
 
 namespace slimfill::kvstore {
 namespace {
 
-constexpr uint64_t kPage = Value::kChecksumPageBytes;
+constexpr uint64_t kPage = kChecksumPageBytes;
 
 Value MakeValue(const std::vector<std::byte>& bytes) {
-  Buffer buffer = *Arena::Create(1 << 20)->TryAllocate(bytes.size());
-  std::copy(bytes.begin(), bytes.end(), buffer.bytes().begin());
-  return Value(Key(1), std::move(buffer));
+  Buffer buffer = *Arena::Create(1 << 20).value()->TryAllocate(bytes.size());
+  PagedWriter writer(Key(1));
+  writer.Append(bytes, buffer.bytes());
+  return Value(Key(1), std::move(buffer), writer.Finish());
 }
 
 TEST(Value, ReadsAnyRange) {
@@ -21,7 +22,11 @@ TEST(Value, ReadsAnyRange) {
   const Value value = MakeValue(bytes);
   for (uint64_t offset : {uint64_t{0}, kPage - 1, kPage, 2 * kPage + 9}) {
     for (uint64_t length : {uint64_t{0}, uint64_t{1}, bytes.size() - offset}) {
-      EXPECT_EQ(*value.Read(offset, length), absl::MakeConstSpan(bytes).subspan(offset, length));
+      const absl::Span<const std::byte> expected = absl::MakeConstSpan(bytes).subspan(offset, length);
+      EXPECT_EQ(*value.Read(offset, length), expected);
+      std::vector<std::byte> copied(length);
+      EXPECT_TRUE(value.CopyTo(offset, absl::MakeSpan(copied)).ok());
+      EXPECT_EQ(absl::MakeConstSpan(copied), expected);
     }
   }
 }

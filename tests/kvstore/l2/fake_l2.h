@@ -17,6 +17,7 @@ class FakeL2 final : public L2Store {
   struct Stored {
     BlockKey parent;
     std::vector<std::byte> value;
+    uint64_t tenant = 0;
   };
 
   std::vector<absl::StatusOr<L2Entry>> Find(absl::Span<const BlockKey> keys, absl::Time) override {
@@ -31,7 +32,8 @@ class FakeL2 final : public L2Store {
       } else if (found == stored_.end()) {
         entries.push_back(absl::NotFoundError("not there"));
       } else {
-        entries.push_back(L2Entry{.bytes = found->second.value.size(), .parent = found->second.parent});
+        entries.push_back(L2Entry{
+            .bytes = found->second.value.size(), .parent = found->second.parent, .tenant = found->second.tenant});
       }
     }
     return entries;
@@ -61,7 +63,7 @@ class FakeL2 final : public L2Store {
     puts_ += items.size();
     if (!failure_.ok()) return statuses;
     for (const L2Write& item : items) {
-      stored_[item.key] = {item.parent, {item.value.begin(), item.value.end()}};
+      stored_[item.key] = {item.parent, {item.value.begin(), item.value.end()}, item.tenant};
     }
     return statuses;
   }

@@ -35,7 +35,7 @@ class RedirectTest : public ::testing::Test {
 
   absl::Status Put(uint32_t id = 1) {
     const std::vector<std::byte> value = Bytes(id, 100);
-    return l2_->Put({{Key(id), {}, value}}, Deadline()).front();
+    return l2_->Put({{Key(id), {}, 0, value}}, Deadline()).front();
   }
 
   absl::Time Deadline() { return clock_.Now() + absl::Minutes(1); }

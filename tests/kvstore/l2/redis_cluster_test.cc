@@ -42,7 +42,7 @@ class RedisClusterTest : public ::testing::Test {
     std::vector<std::vector<std::byte>> values;
     std::vector<L2Write> writes;
     for (uint32_t id = 1; id <= kBlocks; ++id) values.push_back(Bytes(id, kBlockBytes));
-    for (uint32_t id = 1; id <= kBlocks; ++id) writes.push_back({Key(id), Key(id - 1), values[id - 1]});
+    for (uint32_t id = 1; id <= kBlocks; ++id) writes.push_back({Key(id), Key(id - 1), 7, values[id - 1]});
     return l2_->Put(writes, Deadline());
   }
 
@@ -60,6 +60,7 @@ class RedisClusterTest : public ::testing::Test {
       if (!entries[i].ok()) continue;
       EXPECT_EQ(entries[i]->bytes, kBlockBytes);
       EXPECT_EQ(entries[i]->parent, Key(i));
+      EXPECT_EQ(entries[i]->tenant, 7u);
       reads.push_back({keys[i], *entries[i], absl::MakeSpan(values.emplace_back(kBlockBytes))});
     }
     const auto got = l2_->Get(reads, Deadline(time));

@@ -35,7 +35,7 @@ class RedisSingleTest : public ::testing::Test {
 
   absl::Status Put(uint32_t id, size_t bytes = 1000) {
     const std::vector<std::byte> value = Bytes(id, bytes);
-    return l2_->Put({L2Write{Key(id), {}, value}}, Deadline()).front();
+    return l2_->Put({L2Write{Key(id), {}, 0, value}}, Deadline()).front();
   }
   // What is OK must be right.
   absl::Status Get(uint32_t id, size_t bytes = 1000) {

@@ -36,7 +36,7 @@ class RedisTlsTest : public ::testing::Test {
     auto l2 = RedisCluster::Create(options, clock_, nullptr);
     if (!l2.ok()) return l2.status();
     const std::vector<std::byte> value = Bytes(1, 5 * kChunkBytes);
-    const absl::Status put = (*l2)->Put({L2Write{Key(1), {}, value}}, absl::InfiniteFuture()).front();
+    const absl::Status put = (*l2)->Put({L2Write{Key(1), {}, 0, value}}, absl::InfiniteFuture()).front();
     if (!put.ok()) return put;
     std::vector<std::byte> got(value.size());
     const L2Entry entry = (*l2)->Find({Key(1)}, absl::InfiniteFuture()).front().value();

@@ -110,7 +110,7 @@ TEST_P(SealedValue, OtherVersionsKeysAndStringsAreMisses) {
   EXPECT_EQ(code(sealer_, version), absl::StatusCode::kNotFound);
   EXPECT_EQ(code(sealer_, magic), absl::StatusCode::kNotFound);
   EXPECT_EQ(code(sealer_, ChunkHeader{}), absl::StatusCode::kNotFound);
-  EXPECT_EQ(code(sealer_, absl::MakeConstSpan(sealed.header).first(99)), absl::StatusCode::kNotFound);
+  EXPECT_EQ(code(sealer_, absl::MakeConstSpan(sealed.header).first(107)), absl::StatusCode::kNotFound);
   EXPECT_EQ(code(sealer_, {}), absl::StatusCode::kNotFound);
   const ValueSealer other(GetParam() ? std::nullopt : std::optional<SealKey>(KeyOf(1))), third(KeyOf(2));
   for (const ValueSealer* sealer : {&other, &third}) {

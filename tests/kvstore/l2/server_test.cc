@@ -17,9 +17,9 @@ class TieredServerTest : public TierScene {
  protected:
   TieredServerTest() {
     tier_ = std::make_unique<TieredStore>(*store_, l2_, TierOptions{.promotions = 1}, clock_, &metrics_);
-    server_ =
-        KvServer::Start({.host = "127.0.0.1", .port = 0, .loopback = true}, *store_, clock_, metrics_, tier_.get())
-            .value();
+    server_ = KvServer::Start({.host = "127.0.0.1", .port = 0, .loopback = true}, *store_, clock_, metrics_,
+                              std::nullopt, tier_.get())
+                  .value();
     client_ = Connect();
   }
   std::unique_ptr<GrpcKvStore> Connect() {

@@ -126,7 +126,7 @@ TEST_F(TieredStoreTest, OnePromotionServesAllWhoWaitForIt) {
     // Different questions about one document.
     std::vector<BlockKey> keys = Chain(10);
     keys.push_back(Key(1000 + i));
-    tier_->MatchPrefixAsync(keys, Deadline(), [&](const absl::StatusOr<PrefixMatch>& match) {
+    tier_->MatchPrefixAsync(/*session=*/0, keys, Deadline(), [&](const absl::StatusOr<PrefixMatch>& match) {
       EXPECT_EQ(match->blocks, 10);
       store_->Release(match->lease);
       answers.DecrementCount();
@@ -151,9 +151,9 @@ TEST_F(TieredStoreTest, AsyncCallsNeverBlockAndTooManyAreAnsweredFromTheStore) {
     EXPECT_EQ(match->blocks, 1);
     answers.DecrementCount();
   };
-  for (uint32_t id = 11; id <= 13; ++id) tier_->MatchPrefixAsync({Key(id)}, Deadline(), count);
+  for (uint32_t id = 11; id <= 13; ++id) tier_->MatchPrefixAsync(/*session=*/0, {Key(id)}, Deadline(), count);
   int64_t answered = -1;
-  tier_->MatchPrefixAsync(Chain(2), Deadline(), [&](const auto& match) { answered = match->blocks; });
+  tier_->MatchPrefixAsync(/*session=*/0, Chain(2), Deadline(), [&](const auto& match) { answered = match->blocks; });
   EXPECT_EQ(answered, 1) << "at once, without what the L2 has";
   EXPECT_EQ(metrics_.Value(metric::kKvL2Skipped, {"busy"}), 1);
   l2_.Hold(false);
@@ -167,10 +167,10 @@ TEST_F(TieredStoreTest, ACallWhoseTimeHasPassedInTheQueueIsAnsweredFromTheStore)
   PutIntoL2(2, 2);
   l2_.Hold(true);
   absl::Notification first, second;
-  tier_->MatchPrefixAsync({Key(50)}, Deadline(), [&](const auto&) { first.Notify(); });
+  tier_->MatchPrefixAsync(/*session=*/0, {Key(50)}, Deadline(), [&](const auto&) { first.Notify(); });
   l2_.AwaitCaller();
   int64_t blocks = -1;
-  tier_->MatchPrefixAsync(Chain(2), clock_.Now() + absl::Seconds(1), [&](const auto& match) {
+  tier_->MatchPrefixAsync(/*session=*/0, Chain(2), clock_.Now() + absl::Seconds(1), [&](const auto& match) {
     blocks = match->blocks;
     second.Notify();
   });
@@ -188,7 +188,7 @@ TEST_F(TieredStoreTest, TheEndAnswersWhoeverWaits) {
   l2_.Hold(true);
   std::atomic<int> answers = 0;
   for (uint32_t id = 1; id <= 20; ++id) {
-    tier_->MatchPrefixAsync({Key(id)}, Deadline(), [&](const absl::StatusOr<PrefixMatch>& match) {
+    tier_->MatchPrefixAsync(/*session=*/0, {Key(id)}, Deadline(), [&](const absl::StatusOr<PrefixMatch>& match) {
       EXPECT_TRUE(match.ok());
       ++answers;
     });

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <memory>
 #include <string>
@@ -17,6 +18,7 @@
 #include "grpcpp/grpcpp.h"
 #include "gtest/gtest.h"
 #include "kvstore/api/checksum.h"
+#include "kvstore/service/watch_hub.h"
 #include "slimfill/v1/kvstore.grpc.pb.h"
 #include "tests/kvstore/blocks.h"
 
@@ -242,6 +244,77 @@ TEST_F(KvServerTest, EpochChangesWithEveryStart) {
       grpc::CreateChannel(FormatListenAddress(second->address()), grpc::InsecureChannelCredentials()));
   EXPECT_EQ(epoch(*stub_), epoch(*stub_));
   EXPECT_NE(epoch(*stub_), epoch(*second_stub));
+}
+
+TEST_F(KvServerTest, WatchersHearWhatLeavesAndThatTheServerStops) {
+  grpc::ClientContext context;
+  context.set_deadline(In(std::chrono::seconds(60)));
+  const auto watch = stub_->Watch(&context, {});
+  const auto store = [&](uint32_t id) {
+    const std::vector<std::byte> value = Bytes(id, 100);
+    ASSERT_TRUE(store_->Put({Item(Key(id), value)}, 0, absl::InfiniteFuture())->front().ok());
+  };
+  std::atomic<bool> heard{false};  // then the call is open
+  std::thread feeder([&] {
+    for (uint32_t id = 1; id < 30000 && !heard; ++id) {
+      store(id);
+      ASSERT_TRUE(store_->Delete({Key(id)}).front().ok());
+      absl::SleepFor(absl::Milliseconds(1));
+    }
+  });
+  v1::WatchResponse response;
+  ASSERT_TRUE(watch->Read(&response));
+  heard = true;
+  feeder.join();
+  store(77777);
+  ASSERT_TRUE(store_->Delete({Key(77777)}).front().ok());
+  while (response.removed(response.removed_size() - 1) != RawKey(Key(77777))) {
+    ASSERT_TRUE(watch->Read(&response));
+    ASSERT_EQ(response.unnamed(), 0u);
+  }
+  server_->Stop(absl::Seconds(1));
+  EXPECT_FALSE(watch->Read(&response));
+  EXPECT_EQ(watch->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+}
+
+TEST_F(KvServerTest, WatchersAreFewAndMayLeaveAtAnyTime) {
+  std::vector<std::unique_ptr<grpc::ClientContext>> contexts;
+  std::vector<std::unique_ptr<grpc::ClientReader<v1::WatchResponse>>> watches;
+  const auto open = [&] {
+    contexts.push_back(std::make_unique<grpc::ClientContext>());
+    contexts.back()->set_deadline(In(std::chrono::seconds(60)));
+    watches.push_back(stub_->Watch(contexts.back().get(), {}));
+  };
+  for (size_t i = 0; i <= WatchHub::kMaxWatchers; ++i) open();
+  // One of them is one too many, whichever came last.
+  size_t refused = 0;
+  std::vector<std::thread> readers;
+  absl::Mutex mutex;
+  for (const auto& watch : watches) {
+    readers.emplace_back([&, reader = watch.get()] {
+      v1::WatchResponse heard;
+      EXPECT_FALSE(reader->Read(&heard));
+      const grpc::StatusCode code = reader->Finish().error_code();
+      absl::MutexLock lock(&mutex);
+      if (code == grpc::StatusCode::RESOURCE_EXHAUSTED) {
+        ++refused;
+        for (const auto& context : contexts) context->TryCancel();
+      } else {
+        EXPECT_EQ(code, grpc::StatusCode::CANCELLED);
+      }
+    });
+  }
+  for (std::thread& reader : readers) reader.join();
+  EXPECT_EQ(refused, 1u);
+}
+
+TEST_F(KvServerTest, NobodyAttachesOverTcp) {
+  grpc::ClientContext context;
+  context.set_deadline(In(std::chrono::seconds(30)));
+  v1::AttachResponse response;
+  const grpc::Status status = stub_->Attach(&context, {}, &response);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_THAT(status.error_message(), HasSubstr("unix:PATH"));
 }
 
 }  // namespace

@@ -1,17 +1,24 @@
 #include "kvstore/service/options.h"
 
+#include <unistd.h>
+
+#include <cstdio>
 #include <cstdlib>
+#include <fstream>
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/key_pair.h"
 
 namespace slimfill::kvstore {
 namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 CommandLine Parse(std::vector<const char*> arguments) {
   arguments.insert(arguments.begin(), "slimfill-kvstore");
@@ -33,6 +40,7 @@ TEST(KvStoreOptions, DefaultsServeThisMachineOnly) {
   EXPECT_TRUE(options.listen.loopback);
   EXPECT_FALSE(options.metrics_listen.has_value());
   EXPECT_EQ(options.store.memory_bytes, uint64_t{4} << 30);
+  EXPECT_EQ(options.store.tenant_bytes, 0u);
   EXPECT_EQ(options.store.lease_ttl, absl::Seconds(10));
   EXPECT_EQ(options.log_level, "info");
 }
@@ -61,12 +69,34 @@ TEST(KvStoreOptions, EnvironmentFillsInForFlagsAndYieldsToThem) {
 TEST(KvStoreOptions, RefusesAddressesThatOtherMachinesReachUnlessTold) {
   EXPECT_THAT(Refusal({"--listen", "0.0.0.0:7390"}),
               AllOf(HasSubstr("0.0.0.0:7390"), HasSubstr("other machines"), HasSubstr("--insecure-listen-any")));
-  EXPECT_THAT(Refusal({"--metrics-listen", "0.0.0.0:9391"}), HasSubstr("--metrics-listen"));
+  EXPECT_THAT(Refusal({"--metrics-listen", "0.0.0.0:9391"}),
+              AllOf(HasSubstr("--metrics-listen"), Not(HasSubstr("--tls-cert"))));
   EXPECT_FALSE(Parse({"--listen", "0.0.0.0:7390", "--insecure-listen-any"}).options.value().listen.loopback);
+}
+
+TEST(KvStoreOptions, MutualTlsNeedsAllItsFilesAndOpensTheStoreToOtherMachines) {
+  const testing::KeyPair keys = testing::MakeKeyPair("store");
+  const std::string base = absl::StrCat(::testing::TempDir(), "kv_options_test.", getpid());
+  const std::string cert = base + ".cert", key = base + ".key";
+  std::ofstream(cert) << keys.certificate;
+  std::ofstream(key) << keys.key;
+  const KvStoreOptions options = Parse({"--listen", "0.0.0.0:7390", "--tls-cert", cert.c_str(), "--tls-key",
+                                        key.c_str(), "--tls-client-ca", cert.c_str()})
+                                     .options.value();
+  EXPECT_EQ(options.tls->certificate, keys.certificate);
+  EXPECT_EQ(options.tls->key, keys.key);
+  EXPECT_EQ(options.tls->peer_ca, keys.certificate);
+  EXPECT_THAT(Refusal({"--tls-cert", cert.c_str(), "--tls-key", key.c_str()}), HasSubstr("--tls-client-ca"));
+  EXPECT_THAT(Refusal({"--tls-cert", "/none", "--tls-key", key.c_str(), "--tls-client-ca", cert.c_str()}),
+              HasSubstr("--tls-cert /none: is not a readable PEM file"));
+  std::remove(cert.c_str());
+  std::remove(key.c_str());
 }
 
 TEST(KvStoreOptions, NamesTheFlagAndTheFormOfWhatItRefuses) {
   EXPECT_THAT(Refusal({"--memory", "4GB"}), AllOf(HasSubstr("--memory"), HasSubstr("as in 4GiB")));
+  EXPECT_EQ(Parse({"--tenant-memory", "1GiB"}).options->store.tenant_bytes, uint64_t{1} << 30);
+  EXPECT_THAT(Refusal({"--tenant-memory", "some"}), AllOf(HasSubstr("--tenant-memory"), HasSubstr("as in 4GiB")));
   EXPECT_THAT(Refusal({"--listen", "7390"}), AllOf(HasSubstr("--listen"), HasSubstr("HOST:PORT")));
   EXPECT_THAT(Refusal({"--lease-ttl", "soon"}), AllOf(HasSubstr("--lease-ttl"), HasSubstr("as in 10s")));
   EXPECT_THAT(Refusal({"--metrics-listen", "x"}), HasSubstr("--metrics-listen"));
