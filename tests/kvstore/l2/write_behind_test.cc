@@ -5,6 +5,7 @@
 #include "absl/time/clock.h"
 #include "base/metric_names.h"
 #include "gtest/gtest.h"
+#include "kvstore/l2/promoter.h"
 #include "tests/kvstore/l2/tier_scene.h"
 
 namespace slimfill::kvstore {
@@ -42,6 +43,20 @@ TEST_F(WriteBehindTest, ABlockWithoutALinkGetsItsPredecessorInTheChain) {
   writer_->Touch(Chain(2));
   Flush();
   EXPECT_EQ(l2_.At(Key(2)).parent, Key(1));
+}
+
+TEST_F(WriteBehindTest, ABlockKeepsItsTenantThroughTheL2) {
+  Start();
+  const std::vector<std::byte> value = Bytes(1, kBlockBytes);
+  PutItem item = Item(Key(1), value);
+  item.tenant = 5;
+  ASSERT_TRUE(store_->Put({item}, 0, Deadline())->front().ok());
+  writer_->Touch(Chain(1));
+  Flush();
+  EXPECT_EQ(l2_.At(Key(1)).tenant, 5u);
+  const auto other = LocalKvStore::Create({.memory_bytes = 1 << 20}, clock_, nullptr).value();
+  EXPECT_EQ(Promoter(*other, l2_, {}, clock_, nullptr).Promote(Chain(1), Deadline()), 1);
+  EXPECT_EQ(other->ReadWhole(Key(1))->tenant, 5u) << "its share counts there, too";
 }
 
 TEST_F(WriteBehindTest, WritesABlockOnceUntilItIsForgotten) {
