@@ -93,6 +93,30 @@ inline constexpr MetricDef kKvPutsRefused{kCounter, "slimfill_kv_puts_refused_to
 inline constexpr MetricDef kKvCorruptBlocks{kCounter, "slimfill_kv_corrupt_blocks_total",
                                             "Blocks dropped because their checksum did not hold"};
 
+// L2 behind the KV tier. operation: find, get, put.
+inline constexpr MetricDef kKvL2Nodes{kGauge, "slimfill_kv_l2_nodes", "Nodes of the L2 by state: up, down", {"state"}};
+inline constexpr MetricDef kKvL2Hits{kCounter, "slimfill_kv_l2_hit_blocks_total", "Blocks that came back from the L2"};
+inline constexpr MetricDef kKvL2Misses{kCounter, "slimfill_kv_l2_miss_blocks_total",
+                                       "Blocks that neither this KV store nor its L2 had"};
+inline constexpr MetricDef kKvL2Skipped{kCounter,
+                                        "slimfill_kv_l2_skipped_total",
+                                        "Prefix lookups that were answered without asking the L2",
+                                        {"reason"}};  // busy, no_time
+inline constexpr MetricDef kKvL2Bytes{
+    kCounter, "slimfill_kv_l2_bytes_total", "Bytes of blocks moved to and from the L2", {"operation"}};
+inline constexpr MetricDef kKvL2Seconds{
+    kHistogram, "slimfill_kv_l2_seconds", "One batch of an L2 operation", {"operation"}, kShortSeconds};
+// reason: damaged, denied, full, other, timeout, unreachable.
+inline constexpr MetricDef kKvL2Errors{kCounter,
+                                       "slimfill_kv_l2_errors_total",
+                                       "Blocks for which an L2 operation failed; each is served as a miss",
+                                       {"operation", "reason"}};
+inline constexpr MetricDef kKvL2Writes{kCounter,
+                                       "slimfill_kv_l2_writes_total",
+                                       "Blocks touched a second time, by what became of writing them to the L2",
+                                       {"outcome"}};  // stored, queue_full, gone, refused, failed
+inline constexpr MetricDef kKvL2Queue{kGauge, "slimfill_kv_l2_queue_blocks", "Blocks waiting to be written to the L2"};
+
 // Process and build.
 inline constexpr MetricDef kBuildInfo{kGauge, "slimfill_build_info", "1, with the version", {"version"}};
 inline constexpr MetricDef kModelInfo{

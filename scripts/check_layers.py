@@ -10,10 +10,13 @@ ALLOWED = {
     "base": [],
     "kvstore/api": ["base"],
     "kvstore/core": ["base", "kvstore/api"],
+    "kvstore/l2": ["base", "kvstore/api", "kvstore/core"],
     "kvstore/shm": ["base", "kvstore/api"],
     "kvstore/client": ["base", "kvstore/api", "kvstore/shm", "slimfill/v1/kvstore"],
     "kvstore/bench": ["base", "kvstore"],
-    "kvstore/service": ["base", "kvstore/api", "kvstore/core", "kvstore/shm", "slimfill/v1/kvstore", "grpc/health"],
+    "kvstore/service": [
+        "base", "kvstore/api", "kvstore/core", "kvstore/l2", "kvstore/shm", "slimfill/v1/kvstore", "grpc/health",
+    ],
     "engine/tensor": ["base"],
     "engine/model": ["base", "engine/ops", "engine/tensor"],
     "engine/ops": ["base", "engine/tensor", "engine/model"],
@@ -33,6 +36,7 @@ ALLOWED = {
 CONFINED = {
     r"grpc(pp)?/|.*\.grpc\.pb\.h|.*\.pb\.h|google/protobuf/": ["server", "cli", "kvstore/client", "kvstore/service"],
     r"cuda|cublas": ["engine/ops/cuda"],
+    r"hiredis/": ["kvstore/l2"],
     r"dnnl|oneapi/dnnl|immintrin": ["engine/ops/cpu", "engine/ops/bench"],
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^">]+)[">]', re.MULTILINE)

@@ -19,8 +19,8 @@ APT_PACKAGES=(
   build-essential cmake ninja-build ccache mold pkg-config
   libgrpc++-dev libgrpc-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev
   libabsl-dev libspdlog-dev libfmt-dev prometheus-cpp-dev libgtest-dev libgmock-dev
-  libdnnl-dev libcli11-dev nlohmann-json3-dev libyaml-cpp-dev libpcre2-dev libicu-dev libssl-dev libxxhash-dev
-  curl jq git ca-certificates procps python3 python3-venv
+  libdnnl-dev libcli11-dev nlohmann-json3-dev libyaml-cpp-dev libpcre2-dev libicu-dev libssl-dev libxxhash-dev libhiredis-dev
+  redis-server curl jq git ca-certificates procps python3 python3-venv
 )
 
 install_apt_packages() {
@@ -31,8 +31,18 @@ install_apt_packages() {
   if [ ${#missing[@]} -eq 0 ]; then step "system packages: all ${#APT_PACKAGES[@]} present"; return; fi
   step "system packages: installing ${#missing[@]} of ${#APT_PACKAGES[@]} (${missing[*]})"
   as_root apt-get update -qq
+  # The tests start the servers that they need: installing Redis must not leave one running, now or after a reboot.
+  local policy=/usr/sbin/policy-rc.d no_policy=0 failed=0
+  [ -e "$policy" ] || no_policy=1
+  if [ "$no_policy" = 1 ]; then printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null && as_root chmod 755 "$policy"; fi
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >"$SLIMFILL_HOME/apt.log" 2>&1 ||
+    failed=1
+  if [ "$no_policy" = 1 ]; then as_root rm -f "$policy"; fi
+  [ "$failed" = 0 ] ||
     { tail -n 20 "$SLIMFILL_HOME/apt.log" >&2; die "apt-get failed; the full log is $SLIMFILL_HOME/apt.log"; }
+  case " ${missing[*]} " in
+    *" redis-server "*) if command -v systemctl >/dev/null; then as_root systemctl --quiet disable redis-server || true; fi ;;
+  esac
 }
 
 # A virtual environment of our own; its stamp is the requirements file, so it is rebuilt exactly when that changes.

@@ -1,6 +1,8 @@
 #include "server/build_engine.h"
 
 #include <chrono>
+#include <optional>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/logging.h"
@@ -10,6 +12,9 @@
 #include "engine/pruned_engine.h"
 #include "kvstore/client/connect.h"
 #include "kvstore/core/local_store.h"
+#include "kvstore/l2/l2_options.h"
+#include "kvstore/l2/redis_cluster.h"
+#include "kvstore/l2/tiered_store.h"
 
 namespace slimfill::server {
 namespace {
@@ -17,6 +22,10 @@ namespace {
 absl::StatusOr<std::unique_ptr<kvstore::KvStore>> MakeStore(const ServerConfig& config, Metrics& metrics,
                                                             Clock& clock) {
   if (config.kv_store != "embedded") {
+    if (!config.l2.empty()) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "--l2 ", config.l2, " is for the embedded store: give it to the slimfill-kvstore at --kv-store"));
+    }
     kvstore::GrpcStoreOptions options;
     if (!config.kv_store_ca.empty()) {
       kvstore::MutualTls& tls = options.tls.emplace();
@@ -29,7 +38,22 @@ absl::StatusOr<std::unique_ptr<kvstore::KvStore>> MakeStore(const ServerConfig& 
   kvstore::LocalStoreOptions options;
   options.memory_bytes = static_cast<uint64_t>(config.kv_memory_bytes);
   options.tenant_bytes = static_cast<uint64_t>(config.kv_tenant_memory_bytes);
-  return kvstore::LocalKvStore::Create(options, clock, &metrics);
+  SLIMFILL_ASSIGN_OR_RETURN(std::unique_ptr<kvstore::LocalKvStore> store,
+                            kvstore::LocalKvStore::Create(options, clock, &metrics));
+  SLIMFILL_ASSIGN_OR_RETURN(const std::optional<kvstore::RedisOptions> l2_options,
+                            kvstore::InterpretL2({.l2 = config.l2,
+                                                  .tls_ca = config.l2_tls_ca,
+                                                  .tls_cert = config.l2_tls_cert,
+                                                  .tls_key = config.l2_tls_key,
+                                                  .user = config.l2_user,
+                                                  .password_file = config.l2_password_file,
+                                                  .key_file = config.l2_key_file,
+                                                  .ttl = absl::FormatDuration(config.l2_ttl)}));
+  if (!l2_options.has_value()) return store;
+  SLIMFILL_ASSIGN_OR_RETURN(std::unique_ptr<kvstore::RedisCluster> l2,
+                            kvstore::RedisCluster::Create(*l2_options, clock, &metrics));
+  return kvstore::MakeTieredStore(std::move(store), std::move(l2), kvstore::MakeTierOptions(l2_options->ttl), clock,
+                                  &metrics);
 }
 
 // Says how far loading is, a few times.

@@ -20,8 +20,11 @@ struct ServerConfig {
   std::string metrics_listen = "127.0.0.1:9090";
   std::string kv_store = "embedded";  // or HOST:PORT or unix:PATH
   int64_t kv_memory_bytes = int64_t{4} << 30;
-  int64_t kv_tenant_memory_bytes = 0;  // 0: all of it
+  int64_t kv_tenant_memory_bytes = 0;                    // 0: all of it
   std::string kv_store_ca, kv_store_cert, kv_store_key;  // PEM files for mutual TLS with the KV tier
+  std::string l2;                                        // of the embedded store: an address as in redis://HOST:PORT
+  std::string l2_key_file, l2_user, l2_password_file, l2_tls_ca, l2_tls_cert, l2_tls_key;
+  absl::Duration l2_ttl = absl::Hours(24);
   std::string backend = "cpu";        // cpu, ref or cuda
   std::string linear = "bf16";        // type of linear layers: bf16 or int8
   int threads = 0;                    // 0: all cores

@@ -54,7 +54,7 @@ void PagedWriter::Append(absl::Span<const std::byte> from, absl::Span<std::byte>
     const size_t bytes = std::min<size_t>(from.size(), kChecksumPageBytes - written_ % kChecksumPageBytes);
     page_.Append(from.subspan(0, bytes), to.subspan(0, bytes));
     from.remove_prefix(bytes);
-    to.remove_prefix(bytes);
+    to.remove_prefix(std::min(bytes, to.size()));
     written_ += bytes;
     if (written_ % kChecksumPageBytes != 0) continue;
     checksums_.push_back(page_.Digest());

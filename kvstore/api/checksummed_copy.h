@@ -39,7 +39,7 @@ class PagedWriter {
  public:
   explicit PagedWriter(const BlockKey& key) : key_(key), page_(key, 0) {}
 
-  // `to`: as long, and behind what was written before.
+  // `to`: as long, and behind what was written before; or empty when the bytes lie there already.
   void Append(absl::Span<const std::byte> from, absl::Span<std::byte> to);
   uint64_t written() const { return written_; }
   // Of all pages; nothing may be appended any more.

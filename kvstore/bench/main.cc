@@ -3,8 +3,9 @@
 //
 // A round moves 32 MiB by every way: out of and into the store in this process, and one in another process by shared
 // memory (limit of these: memcpy), over gRPC on loopback TCP and on a unix socket (limit of each: a raw socket of the
-// same kind between the same two processes). Beside that, the time in which an attached client learns where 128 blocks
-// lie (limit: a byte there and back on a raw unix socket). Prints JSON, one object.
+// same kind between the same two processes), and out of and into a Redis as the L2, on the same two kinds of sockets.
+// Beside that, the time in which an attached client learns where 128 blocks lie (limit: a byte there and back on a raw
+// unix socket). Prints JSON, one object.
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -30,9 +31,11 @@
 #include "absl/strings/str_cat.h"
 #include "base/clock.h"
 #include "base/clock_seconds.h"
+#include "base/logging.h"
 #include "base/metrics.h"
 #include "base/status.h"
 #include "kvstore/bench/raw_socket.h"
+#include "kvstore/bench/redis_way.h"
 #include "kvstore/client/connect.h"
 #include "kvstore/client/grpc_kv_store.h"
 #include "kvstore/client/shm_connection.h"
@@ -211,6 +214,7 @@ struct Way {
   std::function<void()> check;    // after the warm-up
   std::vector<double> wall, cpu;  // seconds a call; cpu: of the other process
   size_t bytes = kCallBytes;      // that a call moves
+  pid_t server = 0;               // the other process; 0: the store's
 };
 
 double Quantile(std::vector<double> values, double q) {
@@ -241,6 +245,7 @@ Json Row(const Way& way, const std::vector<Way>& ways) {
 Json Run(int rounds, const std::vector<std::string>& wanted) {
   const RawSockets raw;
   const auto [child, port] = StartServer(raw);
+  const std::unique_ptr<RedisProcess> redis = RedisProcess::Start();
   const SystemClock clock;
   const std::unique_ptr<LocalKvStore> local = MakeStore(clock, /*shared_memory=*/false);
   const auto tcp = Check(GrpcKvStore::Create(absl::StrCat("127.0.0.1:", port), {}, clock, nullptr));
@@ -273,6 +278,23 @@ Json Run(int rounds, const std::vector<std::string>& wanted) {
   };
   add_socket("tcp", raw.tcp, *tcp);
   add_socket("unix", raw.unix_socket, *on_unix);
+  std::vector<std::unique_ptr<RedisWay>> l2;
+  const auto add_l2 = [&](const std::string& kind, const L2Address& address, bool encrypted) {
+    RedisWay& way = *l2.emplace_back(std::make_unique<RedisWay>(address, encrypted, large.bytes(), clock));
+    const std::string limit = "raw-" + kind, name = absl::StrCat("l2-redis-", kind, encrypted ? "-encrypted" : "");
+    const auto check = [&] {
+      if (way.fetched() != large.bytes()) Check(absl::DataLossError("wrong bytes were fetched from the L2"));
+    };
+    ways.push_back({name + "-256k", limit, [&] { way.Fetch(); }, check, {}, {}, kCallBytes, redis->pid()});
+    ways.push_back({name + "-put-256k", limit, [&] { way.Put(); }, [] {}, {}, {}, kCallBytes, redis->pid()});
+  };
+  if (redis != nullptr) {
+    add_l2("tcp", redis->tcp(), false);
+    add_l2("unix", redis->unix_socket(), false);
+    add_l2("unix", redis->unix_socket(), true);
+  } else {
+    std::fprintf(stderr, "bench_kv: redis-server is not installed: no rows of the L2\n");
+  }
   if (!wanted.empty()) {
     std::erase_if(ways,
                   [&](const Way& way) { return std::find(wanted.begin(), wanted.end(), way.path) == wanted.end(); });
@@ -283,10 +305,11 @@ Json Run(int rounds, const std::vector<std::string>& wanted) {
   }
   for (int round = 0; round < rounds; ++round) {
     for (Way& way : ways) {
-      const double start = ClockSeconds(CLOCK_MONOTONIC), cpu = CpuSecondsOf(child);
+      const pid_t server = way.server == 0 ? child : way.server;
+      const double start = ClockSeconds(CLOCK_MONOTONIC), cpu = CpuSecondsOf(server);
       way.run();
       way.wall.push_back(ClockSeconds(CLOCK_MONOTONIC) - start);
-      way.cpu.push_back(CpuSecondsOf(child) - cpu);
+      way.cpu.push_back(CpuSecondsOf(server) - cpu);
     }
   }
   kill(child, SIGKILL);
@@ -307,6 +330,7 @@ int main(int argc, char** argv) {
   app.add_option("--rounds", rounds, "of all ways in turn")->check(CLI::Range(1, 100000))->capture_default_str();
   app.add_option("--ways", ways, "only these; all by default")->delimiter(',');
   CLI11_PARSE(app, argc, argv);
+  if (!slimfill::InitLogging("bench_kv", "warning").ok()) return 1;  // standard output is for the result
   std::printf("%s\n", slimfill::kvstore::Run(rounds, ways).dump(1).c_str());
   return 0;
 }

@@ -14,10 +14,10 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/metrics.h"
+#include "kvstore/api/circuit_breaker.h"
 #include "kvstore/api/kv_store.h"
 #include "kvstore/api/limits.h"
 #include "kvstore/api/mutual_tls.h"
-#include "kvstore/client/circuit_breaker.h"
 
 namespace slimfill::kvstore {
 

@@ -76,7 +76,8 @@ std::optional<Index::Found> Index::Find(const IndexKey& key) {
   const auto found = shard.entries.find(key);
   if (found == shard.entries.end()) return std::nullopt;
   Touch(shard, key, found->second);
-  return Found{found->second.value, {key, found->second.generation}};
+  const Entry& entry = found->second;
+  return Found{entry.value, {key, entry.generation}, entry.parent.parent(), entry.ownership.tenant};
 }
 
 std::optional<EntryRef> Index::Pin(const BlockKey& block) {

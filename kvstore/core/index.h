@@ -55,6 +55,7 @@ class ParentLink {
   ParentLink& operator=(ParentLink&& other) noexcept;
   ~ParentLink();
   explicit operator bool() const { return index_ != nullptr; }
+  const BlockKey& parent() const { return parent_.key.key; }  // all zero for an empty link
 
  private:
   Index* index_ = nullptr;
@@ -67,6 +68,8 @@ class Index {
   struct Found {
     std::shared_ptr<const Value> value;
     EntryRef ref;
+    BlockKey parent;      // all zero when it hangs on none
+    uint64_t tenant = 0;  // whose share it takes
   };
 
   // `removals` (may be null; outlives this): hears of every shared entry that goes before the index does.

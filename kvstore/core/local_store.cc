@@ -189,11 +189,12 @@ absl::StatusOr<PendingValue> LocalKvStore::Reserve(const NewValue& value, LeaseI
   ParentLink link;
   if (has_parent) link = index_.LinkParent(value.parent);
   // A block without its parent cannot be matched: it may have free room, but nothing useful goes for its sake.
-  const bool may_evict = !has_parent || link;
+  const bool may_evict = !has_parent || link || value.parent_is_coming;
   const uint64_t tenant = lease == 0 ? value.tenant : 0;
   SLIMFILL_ASSIGN_OR_RETURN(Index::Ownership ownership, TakeShareEvicting(tenant, value.bytes, may_evict));
   SLIMFILL_ASSIGN_OR_RETURN(Buffer buffer, AllocateEvicting(value.bytes, may_evict));
-  return PendingValue(index_key, std::move(link), std::move(ownership), std::move(buffer));
+  return PendingValue(index_key, has_parent ? value.parent : BlockKey{}, std::move(link), std::move(ownership),
+                      std::move(buffer));
 }
 
 absl::StatusOr<Buffer> LocalKvStore::AllocateEvicting(uint64_t bytes, bool may_evict) {
@@ -240,6 +241,8 @@ absl::Status LocalKvStore::Publish(PendingValue value) {
   const LeaseId owner = value.key_.owner;
   const BlockKey key = value.key_.key;
   auto stored = std::make_shared<const Value>(key, std::move(value.buffer_), value.writer_.Finish());
+  // The parent may have been published since.
+  if (!value.parent_ && value.parent_key_ != BlockKey{}) value.parent_ = index_.LinkParent(value.parent_key_);
   if (!index_.Insert(value.key_, std::move(stored), std::move(value.parent_), std::move(value.ownership_)))
     return absl::OkStatus();
   if (owner != 0) {
@@ -270,6 +273,13 @@ absl::StatusOr<Index::Found> LocalKvStore::Find(const BlockKey& key, LeaseId lea
   if (found.has_value()) return *std::move(found);
   ++counts.misses;
   return absl::NotFoundError(absl::StrCat("block ", ToHex(key), " is not stored"));
+}
+
+absl::StatusOr<LocalKvStore::Whole> LocalKvStore::ReadWhole(const BlockKey& key) {
+  std::optional<Index::Found> found = index_.Find({0, key});
+  if (!found.has_value()) return absl::NotFoundError(absl::StrCat("block ", ToHex(key), " is not stored"));
+  SLIMFILL_ASSIGN_OR_RETURN(const absl::Span<const std::byte> bytes, found->value->Read(0, found->value->size()));
+  return Whole{{std::move(found->value), bytes}, found->parent, found->tenant};
 }
 
 absl::Status LocalKvStore::Settle(const absl::Status& status, const Index::Found& found, ReadCounts& counts) {

@@ -42,19 +42,24 @@ class PendingValue {
  public:
   // Appends the next bytes. INVALID_ARGUMENT when they are more than were announced.
   absl::Status Append(absl::Span<const std::byte> bytes);
+  // For bytes that arrive in place: the room that is left, and how much of its front has been filled since.
+  absl::Span<std::byte> Unwritten() const { return buffer_.bytes().subspan(written()); }
+  void MarkWritten(uint64_t bytes) { writer_.Append(Unwritten().first(bytes), {}); }
   uint64_t written() const { return writer_.written(); }
   uint64_t size() const { return buffer_.bytes().size(); }
 
  private:
   friend class LocalKvStore;
-  PendingValue(IndexKey key, ParentLink parent, Index::Ownership ownership, Buffer buffer)
+  PendingValue(IndexKey key, const BlockKey& parent_key, ParentLink parent, Index::Ownership ownership, Buffer buffer)
       : key_(std::move(key)),
+        parent_key_(parent_key),
         parent_(std::move(parent)),
         ownership_(std::move(ownership)),
         buffer_(std::move(buffer)),
         writer_(key_.key) {}
 
   IndexKey key_;
+  BlockKey parent_key_;  // all zero for none
   ParentLink parent_;
   Index::Ownership ownership_;
   Buffer buffer_;
@@ -93,6 +98,8 @@ class LocalKvStore final : public KvStore {
     BlockKey parent;
     uint64_t bytes = 0;
     uint64_t tenant = 0;
+    // The caller publishes the parent before it: room may be made for the value although its parent is not there yet.
+    bool parent_is_coming = false;
   };
   absl::StatusOr<PendingValue> Reserve(const NewValue& value, LeaseId lease);
   // Reserve, copy and Publish in one; OK for a key that is present.
@@ -114,6 +121,15 @@ class LocalKvStore final : public KvStore {
   absl::StatusOr<PrefixMatch> MatchPrefixIn(SessionId session, absl::Span<const BlockKey> keys, absl::Time deadline);
   absl::StatusOr<LeaseId> OpenPrivateIn(SessionId session, absl::Time deadline);
   void EndSession(SessionId session);
+
+  // A shared value as a whole, verified, with its parent (all zero for none). Counts neither as a hit nor as a miss.
+  // NOT_FOUND, DATA_LOSS as in Fetch.
+  struct Whole {
+    ValueRange range;
+    BlockKey parent;
+    uint64_t tenant = 0;
+  };
+  absl::StatusOr<Whole> ReadWhole(const BlockKey& key);
 
   // Removes shared blocks that are neither leased nor followed by others; a chain may be given front to back. One
   // status per key: NOT_FOUND, FAILED_PRECONDITION when in use.

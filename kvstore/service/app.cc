@@ -9,6 +9,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/time/clock.h"
 #include "base/byte_size.h"
 #include "base/clock.h"
 #include "base/logging.h"
@@ -16,6 +17,8 @@
 #include "base/metrics.h"
 #include "base/status.h"
 #include "kvstore/core/local_store.h"
+#include "kvstore/l2/redis_cluster.h"
+#include "kvstore/l2/tiered_store.h"
 #include "kvstore/service/kv_server.h"
 #include "kvstore/service/options.h"
 
@@ -23,6 +26,7 @@ namespace slimfill::kvstore {
 namespace {
 
 constexpr absl::Duration kStopGrace = absl::Seconds(5);
+constexpr absl::Duration kFlushGrace = absl::Seconds(3);
 
 // Blocked before the first thread starts, so that no thread is interrupted and the main thread collects them.
 sigset_t BlockStopSignals() {
@@ -66,14 +70,23 @@ absl::Status Serve(const KvStoreOptions& options, const sigset_t& signals) {
     SLIMFILL_ASSIGN_OR_RETURN(exposer, MetricsExposer::Start(FormatListenAddress(*options.metrics_listen), metrics));
     spdlog::info("serving metrics host={} port={}", options.metrics_listen->host, exposer->port());
   }
+  std::unique_ptr<L2Store> l2;
+  std::unique_ptr<TieredStore> tier;  // ends after the server, whose calls it answers
+  if (options.l2.has_value()) {
+    SLIMFILL_ASSIGN_OR_RETURN(l2, RedisCluster::Create(*options.l2, clock, &metrics));
+    tier = std::make_unique<TieredStore>(*store, *l2, MakeTierOptions(options.l2->ttl), clock, &metrics);
+    spdlog::info("second level address={} encrypted={} ttl={}", FormatL2Address(options.l2->address),
+                 options.l2->key.has_value(), absl::FormatDuration(options.l2->ttl));
+  }
   SLIMFILL_ASSIGN_OR_RETURN(const std::unique_ptr<KvServer> server,
-                            KvServer::Start(options.listen, *store, clock, metrics, options.tls));
+                            KvServer::Start(options.listen, *store, clock, metrics, options.tls, tier.get()));
   spdlog::info("configuration memory={} lease_ttl={} version={}", FormatByteSize(options.store.memory_bytes),
                absl::FormatDuration(options.store.lease_ttl), SLIMFILL_VERSION);
   spdlog::info("listening address={}", FormatListenAddress(server->address()));
   const int signal = WaitForStopSignal(signals, *store);
   spdlog::info("stopping signal={}", signal);
   server->Stop(kStopGrace);
+  if (tier != nullptr) tier->Flush(absl::Now() + kFlushGrace);  // what the next store of this tier begins with
   spdlog::info("stopped");
   return absl::OkStatus();
 }

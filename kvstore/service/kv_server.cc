@@ -49,8 +49,8 @@ std::shared_ptr<grpc::ServerCredentials> Credentials(const std::optional<MutualT
 }  // namespace
 
 struct KvServer::Impl {
-  Impl(LocalKvStore& store, bool attachable, const Clock& clock, Metrics& metrics)
-      : tokens(clock), service(store, attachable ? &tokens : nullptr, clock, metrics) {}
+  Impl(LocalKvStore& store, bool attachable, const Clock& clock, Metrics& metrics, TieredStore* tier)
+      : tokens(clock), service(store, attachable ? &tokens : nullptr, clock, metrics, tier) {}
 
   ListenAddress address;
   AttachTokens tokens;
@@ -67,12 +67,12 @@ const ListenAddress& KvServer::address() const { return impl_->address; }
 
 absl::StatusOr<std::unique_ptr<KvServer>> KvServer::Start(const ListenAddress& listen, LocalKvStore& store,
                                                           const Clock& clock, Metrics& metrics,
-                                                          const std::optional<MutualTls>& tls) {
+                                                          const std::optional<MutualTls>& tls, TieredStore* tier) {
   // Without a matching shutdown: gRPC 1.51 may wait 10 s for its own backup poller when its last user goes.
   grpc_init();
   // Whoever reaches a unix socket is on this machine.
   const bool attachable = !listen.unix_path.empty() && store.slab().file() >= 0;
-  auto impl = std::make_unique<Impl>(store, attachable, clock, metrics);
+  auto impl = std::make_unique<Impl>(store, attachable, clock, metrics, tier);
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   // The library's health service brings no descriptor: without this reflection names it but cannot describe it.

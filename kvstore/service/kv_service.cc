@@ -145,8 +145,9 @@ class KvService::FetchReactor final : public grpc::ServerWriteReactor<grpc::Byte
   const absl::Time start_;
 };
 
-KvService::KvService(LocalKvStore& store, AttachTokens* tokens, const Clock& clock, Metrics& metrics)
+KvService::KvService(LocalKvStore& store, AttachTokens* tokens, const Clock& clock, Metrics& metrics, TieredStore* tier)
     : store_(store),
+      tier_(tier),
       tokens_(tokens),
       clock_(clock),
       metrics_(metrics),
@@ -158,13 +159,23 @@ grpc::ServerUnaryReactor* KvService::MatchPrefix(grpc::CallbackServerContext* co
                                                  v1::MatchPrefixResponse* response) {
   absl::StatusOr<std::vector<BlockKey>> keys = ParseKeys(request->keys(), store_.options().limits);
   if (!keys.ok()) return FinishUnary(context, "MatchPrefix", keys.status());
-  const absl::StatusOr<PrefixMatch> match = store_.MatchPrefixIn(request->session(), *keys, kNoDeadline);
-  if (match.ok()) {
-    response->set_blocks(static_cast<uint32_t>(match->blocks));
-    response->set_lease(match->lease);
-    response->set_epoch(epoch_);
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  const auto answer = [this, reactor, response](const absl::StatusOr<PrefixMatch>& match) {
+    if (match.ok()) {
+      response->set_blocks(static_cast<uint32_t>(match->blocks));
+      response->set_lease(match->lease);
+      response->set_epoch(epoch_);
+    }
+    reactor->Finish(Ended("MatchPrefix", match.status()));
+  };
+  if (tier_ != nullptr) {
+    // A call without a deadline has one far away.
+    const absl::Duration left = absl::FromChrono(context->deadline()) - absl::Now();
+    tier_->MatchPrefixAsync(request->session(), *std::move(keys), clock_.Now() + left, answer);
+  } else {
+    answer(store_.MatchPrefixIn(request->session(), *keys, kNoDeadline));
   }
-  return FinishUnary(context, "MatchPrefix", match.status());
+  return reactor;
 }
 
 grpc::ServerUnaryReactor* KvService::OpenPrivate(grpc::CallbackServerContext* context,

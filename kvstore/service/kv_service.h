@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/metrics.h"
 #include "kvstore/core/local_store.h"
+#include "kvstore/l2/tiered_store.h"
 #include "kvstore/service/attach_tokens.h"
 #include "kvstore/service/call_gate.h"
 #include "kvstore/service/watch_hub.h"
@@ -26,8 +27,9 @@ using KvCallbackMethods =
 class KvService final
     : public KvCallbackMethods<v1::KvStoreService::WithRawCallbackMethod_Fetch<v1::KvStoreService::Service>> {
  public:
-  // `tokens`: null when no client can attach. `store`, `tokens`, `clock` and `metrics` outlive the service.
-  KvService(LocalKvStore& store, AttachTokens* tokens, const Clock& clock, Metrics& metrics);
+  // `tokens`: null when no client can attach. `tier`: `store` with its L2; null when it has none. All outlive the
+  // service.
+  KvService(LocalKvStore& store, AttachTokens* tokens, const Clock& clock, Metrics& metrics, TieredStore* tier);
 
   grpc::ServerUnaryReactor* MatchPrefix(grpc::CallbackServerContext* context, const v1::MatchPrefixRequest* request,
                                         v1::MatchPrefixResponse* response) override;
@@ -69,6 +71,7 @@ class KvService final
   void RecordTransfer(const char* direction, uint64_t bytes, absl::Time start);
 
   LocalKvStore& store_;
+  TieredStore* const tier_;
   AttachTokens* const tokens_;
   const Clock& clock_;
   Metrics& metrics_;

@@ -1,6 +1,7 @@
 #include "kvstore/service/options.h"
 
 #include <cstdio>
+#include <cstdlib>
 #include <utility>
 
 #include "CLI/CLI.hpp"
@@ -8,6 +9,7 @@
 #include "base/byte_size.h"
 #include "base/pem_file.h"
 #include "base/status.h"
+#include "kvstore/l2/l2_options.h"
 
 namespace slimfill::kvstore {
 namespace {
@@ -24,6 +26,7 @@ struct RawOptions {
   std::string log_level = "info";
   std::string tls_cert, tls_key, tls_client_ca;
   bool insecure_listen_any = false;
+  L2Settings l2;
 };
 
 void Define(CLI::App& app, RawOptions& raw) {
@@ -38,6 +41,22 @@ void Define(CLI::App& app, RawOptions& raw) {
   add("--metrics-listen", raw.metrics_listen, "HOST:PORT for Prometheus, as in 127.0.0.1:9391, or off",
       "SLIMFILL_KVSTORE_METRICS_LISTEN");
   add("--lease-ttl", raw.lease_ttl, "How long a lease lives without renewal", "SLIMFILL_KVSTORE_LEASE_TTL");
+  add("--l2", raw.l2.l2,
+      "A Redis or Valkey behind the memory: redis://HOST:PORT[,HOST:PORT...], rediss:// for TLS, or unix:PATH; "
+      "default: none",
+      "SLIMFILL_KVSTORE_L2");
+  add("--l2-key-file", raw.l2.key_file, "File with the key that encrypts values in the L2: 32 hexadecimal digits",
+      "SLIMFILL_KVSTORE_L2_KEY_FILE");
+  add("--l2-ttl", raw.l2.ttl, "How long the L2 keeps a block", "SLIMFILL_KVSTORE_L2_TTL");
+  add("--l2-user", raw.l2.user, "User of the L2; default: Redis' own default user", "SLIMFILL_KVSTORE_L2_USER");
+  add("--l2-password-file", raw.l2.password_file,
+      "File with the L2's password; without it the variable SLIMFILL_KVSTORE_L2_PASSWORD counts",
+      "SLIMFILL_KVSTORE_L2_PASSWORD_FILE");
+  add("--l2-tls-ca", raw.l2.tls_ca, "PEM file of the authority that the L2's certificate is of; default: the system's",
+      "SLIMFILL_KVSTORE_L2_TLS_CA");
+  add("--l2-tls-cert", raw.l2.tls_cert, "PEM file of the certificate to show to the L2",
+      "SLIMFILL_KVSTORE_L2_TLS_CERT");
+  add("--l2-tls-key", raw.l2.tls_key, "PEM file of its private key", "SLIMFILL_KVSTORE_L2_TLS_KEY");
   add("--tls-cert", raw.tls_cert, "PEM file of the certificate to show to clients", "SLIMFILL_KVSTORE_TLS_CERT");
   add("--tls-key", raw.tls_key, "PEM file of its private key", "SLIMFILL_KVSTORE_TLS_KEY");
   add("--tls-client-ca", raw.tls_client_ca, "PEM file of the authority whose certificates clients must show",
@@ -102,6 +121,7 @@ absl::StatusOr<KvStoreOptions> Interpret(const RawOptions& raw) {
     return absl::InvalidArgumentError(
         absl::StrCat("--lease-ttl: '", raw.lease_ttl, "' is no duration: write a number with ms, s or m, as in 10s"));
   }
+  SLIMFILL_ASSIGN_OR_RETURN(options.l2, InterpretL2(raw.l2));
   return options;
 }
 
@@ -119,6 +139,7 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
     const int code = app.exit(error);
     return {.options = std::nullopt, .exit_code = code == 0 ? 0 : kUsageError};
   }
+  if (const char* password = std::getenv("SLIMFILL_KVSTORE_L2_PASSWORD")) raw.l2.password = password;
   absl::StatusOr<KvStoreOptions> options = Interpret(raw);
   if (!options.ok()) {
     std::fprintf(stderr, "slimfill-kvstore: %s\n", std::string(options.status().message()).c_str());

@@ -8,6 +8,7 @@
 #include "base/listen_address.h"
 #include "kvstore/api/mutual_tls.h"
 #include "kvstore/core/local_store.h"
+#include "kvstore/l2/redis_cluster.h"
 
 namespace slimfill::kvstore {
 
@@ -16,6 +17,7 @@ struct KvStoreOptions {
   std::optional<ListenAddress> metrics_listen;
   std::optional<MutualTls> tls;
   LocalStoreOptions store;
+  std::optional<RedisOptions> l2;
   std::string log_level;
 };
 

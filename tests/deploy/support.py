@@ -21,7 +21,10 @@ FLAGS = {
         "max-queue-tokens", "max-running", "metrics-listen", "model", "plan", "randomized-dense-share", "reflection",
         "threads", "tls-cert", "tls-client-ca", "tls-key",
     },
-    "slimfill-kvstore": {"insecure-listen-any", "lease-ttl", "listen", "log-level", "memory", "metrics-listen"},
+    "slimfill-kvstore": {
+        "insecure-listen-any", "l2", "l2-key-file", "l2-password-file", "l2-tls-ca", "l2-tls-cert", "l2-tls-key",
+        "l2-ttl", "l2-user", "lease-ttl", "listen", "log-level", "memory", "metrics-listen",
+    },
 }  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """The Helm chart renders to valid Kubernetes objects that fit together and start the programs with flags they have."""
 
 import itertools
+import re
 import subprocess
 from pathlib import Path
 
@@ -32,13 +33,18 @@ def of_kind(documents: list[dict], *kinds: str) -> list[dict]:
     return [document for document in documents if document["kind"] in kinds]
 
 
-def workloads(documents: list[dict]) -> list[tuple[str, dict, dict]]:
+def every_workload(documents: list[dict]) -> list[tuple[str, dict, dict]]:
     """(component, object, its one container)"""
     found = []
     for workload in of_kind(documents, "Deployment", "StatefulSet"):
         (container,) = workload["spec"]["template"]["spec"]["containers"]
         found.append((container["name"], workload, container))
     return found
+
+
+def workloads(documents: list[dict]) -> list[tuple[str, dict, dict]]:
+    """Those that run our programs."""
+    return [found for found in every_workload(documents) if found[0] != "l2"]
 
 
 def selected(selector: dict, labels: dict) -> bool:
@@ -116,8 +122,8 @@ def test_probes_speak_tls_exactly_when_the_server_does(documents):
 
 
 def test_selectors_match_the_pods_of_one_workload(documents):
-    pods = [pod_labels(workload) for _, workload, _ in workloads(documents)]
-    selectors = [workload["spec"]["selector"]["matchLabels"] for _, workload, _ in workloads(documents)]
+    pods = [pod_labels(workload) for _, workload, _ in every_workload(documents)]
+    selectors = [workload["spec"]["selector"]["matchLabels"] for _, workload, _ in every_workload(documents)]
     selectors += [service["spec"]["selector"] for service in of_kind(documents, "Service")]
     selectors += [budget["spec"]["selector"]["matchLabels"] for budget in of_kind(documents, "PodDisruptionBudget")]
     for policy in of_kind(documents, "NetworkPolicy"):
@@ -149,7 +155,7 @@ def test_pods_outlive_the_drain(documents):
 
 
 def test_pods_meet_the_restricted_standard(documents):
-    for _, workload, container in workloads(documents):
+    for _, workload, container in every_workload(documents):
         pod = workload["spec"]["template"]["spec"]
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -160,32 +166,91 @@ def test_pods_meet_the_restricted_standard(documents):
 
 
 def test_service_links_cannot_pass_for_settings(documents):
-    for _, workload, _ in workloads(documents):
+    for _, workload, _ in every_workload(documents):
         assert workload["spec"]["template"]["spec"]["enableServiceLinks"] is False
 
 
 def test_mounts_name_volumes_and_flags_name_mounted_files(documents):
-    for _, workload, container in workloads(documents):
+    for component, workload, container in every_workload(documents):
         mounts = {mount["mountPath"]: mount["name"] for mount in container.get("volumeMounts", [])}
         volumes = {volume["name"] for volume in workload["spec"]["template"]["spec"].get("volumes", [])}
         assert set(mounts.values()) == volumes
-        for value in flag_values(container["args"]).values():
+        named = [variable["value"] for variable in container["env"]] if component == "l2" \
+            else flag_values(container["args"]).values()
+        for value in named:
             if value.startswith("/"):
-                assert any(value.startswith(path + "/") for path in mounts), value
+                assert any(f"{value}/".startswith(path + "/") for path in mounts), value
+
+
+def policy_of(documents: list[dict], component: str) -> dict:
+    workload = next(workload for name, workload, _ in every_workload(documents) if name == component)
+    (policy,) = [policy for policy in of_kind(documents, "NetworkPolicy")
+                 if selected(policy["spec"]["podSelector"]["matchLabels"], pod_labels(workload))]
+    assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
+    return policy["spec"]
+
+
+def peers_of(documents: list[dict], rules: list[dict], port: str, end: str) -> set[str]:
+    """The components that a policy's rules let through to a port; "anybody" where a rule does not say whom."""
+    found = set()
+    for rule in rules:
+        if not any(p["port"] == port for p in rule.get("ports", [{"port": port}])):
+            continue
+        if end not in rule:
+            found.add("anybody")
+        for peer in rule.get(end, []):
+            found |= {name for name, workload, _ in every_workload(documents)
+                      if selected(peer["podSelector"]["matchLabels"], pod_labels(workload))}
+    return found
 
 
 def test_only_servers_reach_the_store(documents):
-    policies = of_kind(documents, "NetworkPolicy")
-    if not policies:
+    if not of_kind(documents, "NetworkPolicy"):
         assert not of_kind(documents, "StatefulSet")
         return
-    (policy,) = policies
-    server = next(workload for component, workload, _ in workloads(documents) if component == "server")
-    to_grpc = [rule for rule in policy["spec"]["ingress"] if any(p["port"] == "grpc" for p in rule["ports"])]
-    (rule,) = to_grpc
-    (peer,) = rule["from"]
-    assert selected(peer["podSelector"]["matchLabels"], pod_labels(server))
-    assert policy["spec"]["egress"] == []
+    policy = policy_of(documents, "kvstore")
+    assert peers_of(documents, policy["ingress"], "grpc", "from") == {"server"}
+    components = {component for component, _, _ in every_workload(documents)}
+    flags = flag_values(next(container for name, _, container in workloads(documents) if name == "kvstore")["args"])
+    if "l2" in components:
+        assert peers_of(documents, policy["egress"], "redis", "to") == {"l2"}
+    elif "l2" in flags:
+        assert policy["egress"] == [{}]
+    else:
+        assert policy["egress"] == []
+
+
+def test_only_the_store_reaches_the_l2(documents):
+    if "l2" not in {component for component, _, _ in every_workload(documents)}:
+        return
+    policy = policy_of(documents, "l2")
+    assert peers_of(documents, policy["ingress"], "redis", "from") == {"kvstore", "l2"}
+    assert peers_of(documents, policy["ingress"], "bus", "from") == {"l2"}
+    assert peers_of(documents, policy["egress"], "redis", "to") == {"l2"}
+
+
+def test_store_speaks_to_the_l2_that_is_there(documents):
+    found = {component: (workload, container) for component, workload, container in every_workload(documents)}
+    if "l2" not in found:
+        return
+    workload, container = found["l2"]
+    flags = flag_values(found["kvstore"][1]["args"])
+    name, service = workload["metadata"]["name"], workload["spec"]["serviceName"]
+    hosts = [f"{name}-{i}.{service}" for i in range(workload["spec"]["replicas"])]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert flags["l2"] == "redis://" + ",".join(f"{host}:{ports['redis']}" for host in hosts)
+    environment = {variable["name"]: variable["value"] for variable in container["env"]}
+    assert environment["L2_PEERS"].split() == hosts
+    (headless,) = [s for s in of_kind(documents, "Service") if s["metadata"]["name"] == service]
+    assert headless["spec"]["clusterIP"] == "None" and headless["spec"]["publishNotReadyAddresses"] is True
+    assert selected(headless["spec"]["selector"], pod_labels(workload))
+    # The script and the settings are the tested ones, and the script knows its variables.
+    (config,) = of_kind(documents, "ConfigMap")
+    for file in ("l2-node.sh", "l2.conf"):
+        assert config["data"][file] == (CHART / "files" / file).read_text()
+    used = set(re.findall(r"\bL2_[A-Z_]+\b", config["data"]["l2-node.sh"]))
+    assert set(environment) <= used
+    assert container["command"] == ["sh", "/etc/l2/l2-node.sh"]
 
 
 def test_service_monitor_finds_each_workload_once(documents):
@@ -210,6 +275,11 @@ def test_large_numbers_stay_whole():
     ("server.ports.grpc=80", "grpc"),
     ("server.options.listen=0.0.0.0:1", "the chart sets this option itself"),
     ("kvstore.options.memory=1GiB", "the chart sets this option itself"),
+    ("l2.enabled=true", "l2.secretName"),
+    ("l2.enabled=true,kvstore.enabled=false", "kvstore.enabled"),
+    ("l2.enabled=true,l2.secretName=s,kvstore.options.l2=redis://h:1", "the chart sets this option itself"),
+    ("l2.address=redis://me:secret@h:1", "address"),
+    ("l2.nodes=2", "nodes"),
 ])
 def test_refuses_wrong_values(setting, complaint):
     done = subprocess.run([tool("helm"), "template", "test", str(CHART), "--kube-version", KUBERNETES, "--set", setting],

@@ -177,3 +177,29 @@ def test_only_server_and_prometheus_reach_the_store():
     reaching = {name for name, service in COMPOSE["services"].items() if "kv" in service["networks"]}
     assert reaching == {"server", "kvstore", "prometheus"}
     assert COMPOSE["networks"]["kv"]["internal"] is True
+
+
+def test_compose_l2_fits_its_store_and_its_script():
+    overlay = yaml.safe_load((DOCKER / "docker-compose.l2.yaml").read_text())
+    services = overlay["services"]
+    nodes = {name: service for name, service in services.items() if name != "kvstore"}
+    store = services["kvstore"]
+    for variable in store["environment"]:
+        assert variable.removeprefix("SLIMFILL_KVSTORE_").lower().replace("_", "-") in known_flags("slimfill-kvstore")
+    address = store["environment"]["SLIMFILL_KVSTORE_L2"].removeprefix("redis://")
+    assert [host.split(":")[0] for host in address.split(",")] == list(nodes)
+    assert set(store["networks"]) == {"kv", "l2"} and overlay["networks"]["l2"]["internal"] is True
+    script = (DEPLOY / "helm/slimfill/files/l2-node.sh").read_text()
+    for index, (name, node) in enumerate(nodes.items()):
+        environment = node["environment"]
+        assert environment["L2_PEERS"].split() == list(nodes) and environment["L2_INDEX"] == str(index), name
+        assert set(environment) <= set(re.findall(r"\bL2_[A-Z_]+\b", script))
+        assert node["networks"] == ["l2"] and "ports" not in node
+        assert node["read_only"] and node["cap_drop"] == ["ALL"] and node["user"].split(":")[0] != "0"
+        for volume in node["volumes"]:
+            assert (DOCKER / volume.split(":")[0] / "l2-node.sh").is_file()
+    for part in (store, *nodes.values()):
+        assert set(part["secrets"]) <= set(overlay["secrets"])
+    for name, value in (*store["environment"].items(), *nodes["l2-0"]["environment"].items()):
+        if value.startswith("/run/secrets/"):
+            assert value.removeprefix("/run/secrets/") in overlay["secrets"], name

@@ -22,7 +22,7 @@ std::string Pem(const std::function<void(BIO*)>& write) {
 
 }  // namespace
 
-KeyPair MakeKeyPair(const char* name) {
+KeyPair MakeKeyPair(const char* name, const char* subject) {
   const std::unique_ptr<EVP_PKEY, decltype(&EVP_PKEY_free)> key(EVP_EC_gen("P-256"), EVP_PKEY_free);
   const std::unique_ptr<X509, decltype(&X509_free)> certificate(X509_new(), X509_free);
   X509* x = certificate.get();
@@ -35,7 +35,7 @@ KeyPair MakeKeyPair(const char* name) {
                              -1, -1, 0);
   X509_set_issuer_name(x, X509_get_subject_name(x));
   for (const auto& [id, value] :
-       {std::pair{NID_subject_alt_name, "DNS:localhost,IP:127.0.0.1"}, std::pair{NID_basic_constraints, "CA:TRUE"}}) {
+       {std::pair{NID_subject_alt_name, subject}, std::pair{NID_basic_constraints, "CA:TRUE"}}) {
     const std::unique_ptr<X509_EXTENSION, decltype(&X509_EXTENSION_free)> extension(
         X509V3_EXT_conf_nid(nullptr, nullptr, id, value), X509_EXTENSION_free);
     X509_add_ext(x, extension.get(), -1);

@@ -9,7 +9,7 @@ struct KeyPair {
   std::string key, certificate;  // PEM
 };
 
-// A self-signed certificate for localhost, its own authority, valid for an hour.
-KeyPair MakeKeyPair(const char* name);
+// A self-signed certificate for the hosts of `subject`, its own authority, valid for an hour.
+KeyPair MakeKeyPair(const char* name, const char* subject = "DNS:localhost,IP:127.0.0.1");
 
 }  // namespace slimfill::testing

@@ -55,6 +55,12 @@ std::string ChildProcess::ReadRest() {
   return rest;
 }
 
+bool ChildProcess::HasEnded() {
+  siginfo_t info{};
+  return pid_ < 0 ||
+         (waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid_);
+}
+
 void ChildProcess::Signal(int signal) const { kill(pid_, signal); }
 
 void ChildProcess::Suspend() const {

@@ -20,6 +20,9 @@ class ChildProcess {
   std::string ReadAfter(const std::string& marker);
   std::string ReadRest();  // of standard error, until the program ends
 
+  pid_t pid() const { return pid_; }
+  bool HasEnded();  // does not wait
+
   void Signal(int signal) const;
   void Suspend() const;  // returns when it has stopped; SIGCONT wakes it
   // Exit code, or minus the signal that killed it.

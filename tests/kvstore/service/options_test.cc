@@ -103,6 +103,25 @@ TEST(KvStoreOptions, NamesTheFlagAndTheFormOfWhatItRefuses) {
   EXPECT_THAT(Refusal({"--memroy", "4GiB"}), HasSubstr("--memroy"));
 }
 
+TEST(KvStoreOptions, AnL2IsOptionalAndReadsItsPasswordFromTheEnvironment) {
+  EXPECT_FALSE(Parse({}).options->l2.has_value());
+  setenv("SLIMFILL_KVSTORE_L2_PASSWORD", "secret", 1);
+  const KvStoreOptions options =
+      Parse({"--l2", "redis://127.0.0.1:6379", "--l2-user", "slimfill", "--l2-ttl", "2h"}).options.value();
+  unsetenv("SLIMFILL_KVSTORE_L2_PASSWORD");
+  EXPECT_EQ(FormatL2Address(options.l2->address), "redis://127.0.0.1:6379");
+  EXPECT_EQ(options.l2->user, "slimfill");
+  EXPECT_EQ(options.l2->password, "secret");
+  EXPECT_EQ(options.l2->ttl, absl::Hours(2));
+}
+
+TEST(KvStoreOptions, NamesWhatIsWrongWithAnL2) {
+  EXPECT_THAT(Refusal({"--l2", "127.0.0.1:6379"}), AllOf(HasSubstr("--l2: "), HasSubstr("redis://HOST:PORT")));
+  EXPECT_THAT(Refusal({"--l2", "redis://10.0.0.1:6379"}), HasSubstr("--l2-key-file"));
+  EXPECT_THAT(Refusal({"--l2-key-file", "/k"}), HasSubstr("give its address with --l2"));
+  EXPECT_THAT(Refusal({"--l2", "redis://127.0.0.1:1", "--l2-ttl", "0s"}), HasSubstr("--l2-ttl"));
+}
+
 TEST(KvStoreOptions, HelpAndVersionAreNoErrors) {
   ::testing::internal::CaptureStdout();
   for (const char* flag : {"--help", "--version"}) {

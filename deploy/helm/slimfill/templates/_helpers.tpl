@@ -10,6 +10,17 @@
 {{- define "slimfill.server" -}}{{ include "slimfill.fullname" . }}-server{{- end -}}
 {{- define "slimfill.kvstore" -}}{{ include "slimfill.fullname" . }}-kvstore{{- end -}}
 
+{{- define "slimfill.l2" -}}{{ include "slimfill.fullname" . }}-l2{{- end -}}
+
+{{/* Hosts of the L2's nodes in the order of their shares, with a separator: (dict "root" $ "after" ":6379" "between" ","). */}}
+{{- define "slimfill.l2Hosts" -}}
+{{- $name := include "slimfill.l2" .root -}}
+{{- $after := .after -}}
+{{- $hosts := list -}}
+{{- range $i := until (int .root.Values.l2.nodes) }}{{ $hosts = append $hosts (printf "%s-%d.%s%s" $name $i $name $after) }}{{ end -}}
+{{- join .between $hosts -}}
+{{- end -}}
+
 {{/* Selector labels of a component: (dict "root" $ "component" "server"). They must never change in an upgrade. */}}
 {{- define "slimfill.selectorLabels" -}}
 app.kubernetes.io/name: {{ default .root.Chart.Name .root.Values.nameOverride }}

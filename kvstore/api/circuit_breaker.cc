@@ -1,4 +1,4 @@
-#include "kvstore/client/circuit_breaker.h"
+#include "kvstore/api/circuit_breaker.h"
 
 #include <algorithm>
 #include <bit>
