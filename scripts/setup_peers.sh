@@ -1,16 +1,35 @@
 #!/usr/bin/env bash
 # Installs what scripts/bench.sh compares with: llama.cpp (built here for this machine) and PyTorch with transformers, in
 # a Python environment of their own, and their copies of the model. Some 6 GB of disk; the build takes minutes.
-# Idempotent. Not needed to build, test or run slimfill. Usage: scripts/setup_peers.sh
+# Idempotent. Not needed to build, test or run slimfill. Usage: scripts/setup_peers.sh [--mooncake]
+# --mooncake: only Mooncake's store, for scripts/bench.sh kv; 100 MB, in an environment of its own.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/lib.sh
 source "$root/scripts/lib.sh"
 case "${1:-}" in
-  "") ;;
-  -h|--help) sed -n '2,4s/^# //p' "$0"; exit 0 ;;
+  ""|--mooncake) ;;
+  -h|--help) sed -n '2,5s/^# //p' "$0"; exit 0 ;;
   *) die "unknown argument '$1' (try --help)" ;;
 esac
+
+install_mooncake() {
+  local folder=$SLIMFILL_HOME/mooncake package=mooncake-transfer-engine-non-cuda==0.3.13.post1
+  if [ "$(cat "$folder/stamp" 2>/dev/null)" = "$package" ]; then step "Mooncake: present"; return; fi
+  step "Mooncake: installing $package into $folder"
+  dpkg-query -W libibverbs1 libnuma1 >/dev/null 2>&1 || as_root apt-get install -y -qq --no-install-recommends libibverbs1 libnuma1
+  /usr/bin/python3 -m venv "$folder"
+  "$folder/bin/pip" install --quiet --disable-pip-version-check "$package"
+  "$folder/bin/python" -c 'import mooncake.store' || die "Mooncake does not load"
+  echo "$package" >"$folder/stamp"
+}
+
+if [ "${1:-}" = --mooncake ]; then
+  bash "$root/scripts/setup.sh" --no-tools
+  install_mooncake
+  step "ready: scripts/bench.sh kv"
+  exit 0
+fi
 
 requirements=$root/scripts/bench/requirements.txt
 bash "$root/scripts/setup.sh" --no-tools

@@ -15,6 +15,7 @@ BIN = Path(os.environ.get("SLIMFILL_BIN_DIR", ROOT / "build/release/bin"))
 HOME = Path(os.environ.get("SLIMFILL_HOME", Path.home() / ".cache/slimfill"))
 GGUF = Path(os.environ.get("QWEN_GGUF", HOME / "models/Qwen2.5-Coder-0.5B-Instruct.Q4_K_M.gguf"))
 PEERS = Path(os.environ.get("SLIMFILL_PEERS", HOME / "peers"))
+MOONCAKE = HOME / "mooncake/bin/python"  # scripts/setup_peers.sh --mooncake
 DOCUMENT = Path("/usr/share/common-licenses/GPL-3")  # on every Debian machine
 HERE = Path(__file__).parent
 
