@@ -60,7 +60,8 @@ class Simulation {
     l2_.Fail(absl::OkStatus());
     for (uint32_t place = 0; place < kLength; ++place) l2_.MakeUnreadable(Key(IdOf(0, place)), absl::OkStatus());
     clock_.Advance(absl::Hours(100));
-    for (int i = 0; i < 2; ++i) {
+    // The queue of 16 may be full of what came before: then the next touch counts, and again for what did not fit.
+    for (int i = 0; i < 3; ++i) {
       Put(*stores_[0].tier, 0, 20);
       Ask(*stores_[0].tier, 0, 20);
       ASSERT_TRUE(stores_[0].tier->Flush(absl::Now() + absl::Minutes(1)));
