@@ -71,9 +71,7 @@ void Forward::DecodeAttention(int layer, absl::Span<const int32_t> positions, ab
                               const QueryTap& tap, Matrix hidden) {
   const AttentionShape& shape = model_.shape();
   const Matrix qkv = NormedQkv(layer, hidden);
-  for (size_t i = 0; i < positions.size(); ++i) {
-    backend_.RopeAppendKv(qkv.Rows(i, 1), positions.subspan(i, 1), model_.cos_sin(), shape, kv[i]);
-  }
+  backend_.RopeAppendKvDecode(qkv, positions, model_.cos_sin(), shape, kv);
   const ConstMatrix q = QueryColumns(qkv, shape);
   if (tap) tap(layer, q);
   const Matrix attention = attention_->As(backend_.activation_dtype(), hidden.rows, shape.q_cols());
