@@ -9,6 +9,7 @@ namespace {
 constexpr int64_t kGuardElements = 32;  // before the first row and after the last
 constexpr int64_t kGapElements = 6;     // between rows
 constexpr std::byte kGuard{0x5a};
+constexpr int64_t kScratchBytes = 4 << 20;  // little: ops have to work in pieces
 
 }  // namespace
 
@@ -162,7 +163,8 @@ double Tolerance(const Backend& backend, double f32, double bf16) {
 }
 
 OpsTest::OpsTest()
-    : backend_(*MakeBackend(GetParam().backend, {.threads = 2, .cpu_isa = GetParam().cpu_isa})),
+    : backend_(*MakeBackend(GetParam().backend,
+                            {.threads = 2, .cpu_isa = GetParam().cpu_isa, .scratch_bytes = kScratchBytes})),
       ref_(*MakeBackend("ref", {})) {}
 
 }  // namespace slimfill::engine
