@@ -13,8 +13,6 @@ if(SLIMFILL_CUDA STREQUAL "ON")
   if(NOT CMAKE_CUDA_ARCHITECTURES)
     set(CMAKE_CUDA_ARCHITECTURES 80-real 89-real 90)  # newer ones compile 90's PTX when they load it
   endif()
-  set(CMAKE_CUDA_STANDARD 20)
-  set(CMAKE_CUDA_STANDARD_REQUIRED ON)
   set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
   enable_language(CUDA)
   # CMake before 3.26 asks for a library that CUDA 13 has no more.
@@ -34,7 +32,11 @@ function(slimfill_cuda_library name)
   else()
     slimfill_library(${name} SOURCES ${ARG_SOURCES} DEPS ${ARG_DEPS} ${name}_kernels CUDA::cudart_static CUDA::cublasLt)
     add_library(${name}_kernels STATIC ${ARG_KERNELS})
-    # -Xptxas=-v: the build's log has every kernel's resources, for scripts/check_kernel_resources.py.
+    # CMake 3.25 does not know how to ask nvcc for more than C++17.
+    set_target_properties(${name}_kernels PROPERTIES CUDA_STANDARD 17)
+    # Every kernel's resources are kept beside the objects, for scripts/check_kernel_resources.py.
     target_compile_options(${name}_kernels PRIVATE -Xptxas=-v)
+    set_target_properties(${name}_kernels PROPERTIES
+      CUDA_COMPILER_LAUNCHER ${CMAKE_SOURCE_DIR}/scripts/keep_ptxas_log.sh)
   endif()
 endfunction()

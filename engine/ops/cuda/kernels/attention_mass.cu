@@ -10,6 +10,10 @@ constexpr int kWarps = kMassRowTile / 16;
 constexpr int kThreads = kWarps * 32;
 constexpr int kUnitsPerPage = 8;
 
+// Thread blocks that a multiprocessor has registers for.
+template <int kHeadDim>
+constexpr int kMinBlocks = kHeadDim <= 96 ? 3 : 2;
+
 template <int kHeadDim>
 constexpr size_t SharedBytes() {
   return Tile<kHeadDim>::kElements * sizeof(__nv_bfloat16);
@@ -69,7 +73,8 @@ __device__ __forceinline__ void LoadKeys(const MassArguments& a, int head, int p
 
 // Grid: splits, row tiles, heads.
 template <int kHeadDim>
-__global__ void __launch_bounds__(kThreads) MassStatsKernel(MassArguments a, float* scratch, float scale) {
+__global__ void __launch_bounds__(kThreads, kMinBlocks<kHeadDim>)
+    MassStatsKernel(MassArguments a, float* scratch, float scale) {
   DYN_SMEM(raw);
   auto* keys = reinterpret_cast<__nv_bfloat16*>(raw);
   const int head = blockIdx.z, splits = gridDim.x;
@@ -124,7 +129,7 @@ __device__ __forceinline__ float Combine(float a, float b, bool add) { return ad
 
 // Grid: pages, heads. Rows pass in tiles, in order.
 template <int kHeadDim>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kMinBlocks<kHeadDim>)
     MassUnitsKernel(MassArguments a, float* scratch, int splits, float scale, float* out) {
   DYN_SMEM(raw);
   SMEM_ARRAY(float, partial, kWarps* kUnitsPerPage);

@@ -41,21 +41,29 @@ __device__ __forceinline__ void TakeQueries(const __nv_bfloat16* q, int64_t q_st
 }
 
 // Scales the scores and takes out the keys after each row's position.
-__device__ __forceinline__ void ScaleAndMask(float (&scores)[8][4], float scale, int first_key, bool all_visible,
+__device__ __forceinline__ void ScaleAndMask(float (&scores)[8][4], float scale, int first_key,
                                              const int (&positions)[2]) {
   const int t = threadIdx.x % 4 * 2;
 #pragma unroll
-  for (int n = 0; n < 8; ++n) {
+  for (int i = 0; i < 2; ++i) {
+    const int seen = positions[i] - first_key - t;  // the last visible column, relative to this lane's first
 #pragma unroll
-    for (int e = 0; e < 4; ++e) {
-      const bool visible = all_visible || first_key + n * 8 + t + e % 2 <= positions[e / 2];
-      scores[n][e] = visible ? scores[n][e] * scale : -INFINITY;
+    for (int n = 0; n < 8; ++n) {
+#pragma unroll
+      for (int e = 0; e < 2; ++e) {
+        float& score = scores[n][2 * i + e];
+        score = n * 8 + e <= seen ? score * scale : -INFINITY;
+      }
     }
   }
 }
 
+// Small heads leave registers for two thread blocks on a multiprocessor.
 template <int kHeadDim>
-__global__ void __launch_bounds__(kThreads)
+constexpr int kMinBlocks = kHeadDim <= 32 ? 2 : 1;
+
+template <int kHeadDim>
+__global__ void __launch_bounds__(kThreads, kMinBlocks<kHeadDim>)
     FlashKernel(const __nv_bfloat16* q, int64_t q_stride, const int32_t* positions, const KvPage* pages,
                 const int32_t* page_counts, __nv_bfloat16* out, int64_t out_stride, int rows, HeadShape shape,
                 float scale, bool q_aligned) {
@@ -73,8 +81,6 @@ __global__ void __launch_bounds__(kThreads)
   const int own_rows[2] = {warp_row + lane / 4, warp_row + lane / 4 + 8};
   const int own_positions[2] = {own_rows[0] < rows ? positions[own_rows[0]] : -1,
                                 own_rows[1] < rows ? positions[own_rows[1]] : -1};
-  // Positions ascend, so these are the warp's smallest and largest.
-  const int smallest = warp_row + 15 < rows ? positions[warp_row] : -1;
   const int largest = warp_row < rows ? positions[min(warp_row + 15, rows - 1)] : -1;
 
   const auto load_page = [&](int index) {
@@ -96,7 +102,7 @@ __global__ void __launch_bounds__(kThreads)
     const __nv_bfloat16* keys = tiles + index % 2 * 2 * kElements;
     float scores[8][4] = {};
     AddScores<kHeadDim>(queries, keys, scores);
-    ScaleAndMask(scores, scale, first_key, first_key + kTileRows - 1 <= smallest, own_positions);
+    ScaleAndMask(scores, scale, first_key, own_positions);
     float rescale[2];
     softmax.Add(scores, rescale);
 #pragma unroll
