@@ -230,8 +230,7 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
 }
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
   CUSIM_ENTER("cudaEventDestroy");
-  Device::Get().SynchronizeAll();  // queued operations point to it
-  delete event;
+  delete event;  // recordings that are on their way live on
   return cudaSuccess;
 }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
@@ -246,8 +245,9 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
 }
 cudaError_t cudaEventQuery(cudaEvent_t event) {
   CUSIM_ENTER("cudaEventQuery");
-  if (event->reached < event->recorded) return cudaErrorNotReady;
-  cusim::Acquire(&event->token);
+  if (event->last == nullptr) return cudaSuccess;
+  if (!event->last->reached) return cudaErrorNotReady;
+  cusim::Acquire(&event->last->token);
   return cudaSuccess;
 }
 cudaError_t cudaDeviceSynchronize() {

@@ -73,21 +73,21 @@ void Device::Push(Stream* stream, Operation operation) {
 }
 
 void Device::Record(Event* event, Stream* stream) {
-  const uint64_t version = ++event->recorded;
-  event->last_stream = OrDefault(stream);
+  auto recording = std::make_shared<Recording>();
+  recording->stream = OrDefault(stream);
+  event->last = recording;
   Operation operation;
-  operation.run = [event, version] {
-    event->reached = version;
-    Release(&event->token);
+  operation.run = [recording] {
+    recording->reached = true;
+    Release(&recording->token);
   };
   Push(stream, std::move(operation));
 }
 
 void Device::WaitFor(Stream* stream, Event* event) {
-  if (event->recorded == 0) return;
+  if (event->last == nullptr) return;
   Operation operation;
-  operation.wait_for = event;
-  operation.wait_version = event->recorded;
+  operation.wait_for = event->last;
   Push(stream, std::move(operation));
 }
 
@@ -98,9 +98,10 @@ void Device::Synchronize(Stream* stream) {
 }
 
 void Device::Synchronize(Event* event) {
-  if (event->recorded == 0) return;
-  RunUntil(*event, event->recorded);
-  Acquire(&event->token);
+  if (event->last == nullptr) return;
+  const std::shared_ptr<Recording> recording = event->last;
+  RunUntil(*recording);
+  Acquire(&recording->token);
 }
 
 void Device::SynchronizeAll() {
@@ -109,8 +110,8 @@ void Device::SynchronizeAll() {
 
 bool Device::Runnable(const Stream& stream) {
   if (stream.queue.empty()) return false;
-  const Operation& next = stream.queue.front();
-  return next.wait_for == nullptr || next.wait_for->reached >= next.wait_version;
+  const Recording* wait_for = stream.queue.front().wait_for.get();
+  return wait_for == nullptr || wait_for->reached;
 }
 
 void Device::RunRandomRunnable() {
@@ -125,19 +126,18 @@ void Device::Drain(Stream& stream) {
     if (Runnable(stream)) {
       RunNext(stream);
     } else {
-      RunUntil(*stream.queue.front().wait_for, stream.queue.front().wait_version);
+      RunUntil(*stream.queue.front().wait_for);
     }
   }
 }
 
-void Device::RunUntil(Event& event, uint64_t version) {
-  while (event.reached < version) {
-    Stream& stream = *event.last_stream;
-    if (stream.queue.empty()) Fail("a stream waits for an event that nobody will reach");
+void Device::RunUntil(const Recording& recording) {
+  Stream& stream = *recording.stream;
+  while (!recording.reached) {
     if (Runnable(stream)) {
       RunNext(stream);
     } else {
-      RunUntil(*stream.queue.front().wait_for, stream.queue.front().wait_version);
+      RunUntil(*stream.queue.front().wait_for);
     }
   }
 }

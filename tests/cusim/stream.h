@@ -15,17 +15,20 @@
 
 namespace cusim {
 
+// One recording of an event: what a wait means stays the same when the event is recorded again.
+struct Recording {
+  Stream* stream;
+  bool reached = false;
+  char token = 0;  // what the stream did before
+};
+
 struct Event {
-  uint64_t recorded = 0;  // times
-  uint64_t reached = 0;
-  Stream* last_stream = nullptr;
-  char token = 0;
+  std::shared_ptr<Recording> last;  // null: never recorded
 };
 
 struct Operation {
-  std::function<void()> run;  // may be empty
-  Event* wait_for = nullptr;  // to have been reached `wait_version` times
-  uint64_t wait_version = 0;
+  std::function<void()> run;                               // may be empty
+  std::shared_ptr<Recording> wait_for;                     // may be null
   std::unique_ptr<char> token = std::make_unique<char>();  // what the host did before, the operation sees
 };
 
@@ -71,7 +74,7 @@ class Device {
   void RunNext(Stream& stream);
   void RunRandomRunnable();
   void Drain(Stream& stream);
-  void RunUntil(Event& event, uint64_t version);
+  void RunUntil(const Recording& recording);
 
   std::vector<Stream*> streams_;
   Stream* default_stream_;
