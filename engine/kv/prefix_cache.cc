@@ -133,25 +133,27 @@ absl::Status PrefixCache::UnpackPages(absl::Span<const std::byte> pages, int32_t
   return absl::OkStatus();
 }
 
-void PrefixCache::PackPages(int64_t block, absl::Span<const LayerKv> layers, absl::Span<std::byte> pages) {
+std::vector<absl::Span<const std::byte>> PrefixCache::PagesOf(int64_t block, absl::Span<const LayerKv> layers) const {
+  std::vector<absl::Span<const std::byte>> pages;
   for (const LayerKv& layer : layers) {
     const KvBlock& entry = layer.view()[block];
     SLIMFILL_CHECK(entry.block == block);
-    backend_.ReadPage(entry.page, pages.first(layout_.page_bytes));
-    pages.remove_prefix(layout_.page_bytes);
+    pages.emplace_back(entry.page, layout_.page_bytes);
   }
+  return pages;
 }
 
 void PrefixCache::StoreStage1(absl::Span<const kvstore::BlockKey> keys, int64_t first, int64_t end,
                               absl::Span<const LayerKv> layers, ConstMatrix hidden) {
   end = std::min<int64_t>(end, keys.size());
   for (int64_t block = first; block < end; ++block) {
-    std::vector<std::byte> value(layout_.stage1_bytes());
-    const absl::Span<std::byte> bytes = absl::MakeSpan(value);
-    PackPages(block, layers, bytes.first(layout_.stage1_kv_bytes()));
+    std::vector<absl::Span<const std::byte>> sources = PagesOf(block, layers);
     const auto* rows = static_cast<const std::byte*>(hidden.Rows(block * kBlockTokens, kBlockTokens).data);
-    backend_.ReadPage(rows, bytes.subspan(layout_.stage1_kv_bytes()));
-    streamer_.PutShared(keys[block], block == 0 ? kvstore::BlockKey{} : keys[block - 1], std::move(value));
+    sources.emplace_back(rows, layout_.stage1_bytes() - layout_.stage1_kv_bytes());
+    std::vector<std::byte> value(layout_.stage1_bytes());
+    std::unique_ptr<PendingRead> pending = backend_.BeginRead(sources, absl::MakeSpan(value));
+    streamer_.PutShared(keys[block], block == 0 ? kvstore::BlockKey{} : keys[block - 1], std::move(value),
+                        std::move(pending));
   }
 }
 
@@ -160,9 +162,10 @@ void PrefixCache::StoreUpper(absl::Span<const kvstore::BlockKey> keys, int64_t f
   end = std::min<int64_t>(end, keys.size());
   for (int64_t block = first; block < end; ++block) {
     std::vector<std::byte> value(layout_.upper_bytes());
-    PackPages(block, layers.subspan(layout_.layers), absl::MakeSpan(value));
+    std::unique_ptr<PendingRead> pending =
+        backend_.BeginRead(PagesOf(block, layers.subspan(layout_.layers)), absl::MakeSpan(value));
     const kvstore::BlockKey parent = block == 0 ? kvstore::BlockKey{} : kvstore::UpperLayersKey(keys[block - 1]);
-    streamer_.PutShared(kvstore::UpperLayersKey(keys[block]), parent, std::move(value));
+    streamer_.PutShared(kvstore::UpperLayersKey(keys[block]), parent, std::move(value), std::move(pending));
   }
 }
 

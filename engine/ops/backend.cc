@@ -1,7 +1,7 @@
 // What backends share that do not know better.
 #include "engine/ops/backend.h"
 
-#include <algorithm>
+#include <cmath>
 
 namespace slimfill::engine {
 
@@ -25,7 +25,10 @@ void Backend::ArgmaxRows(ConstMatrix src, absl::Span<TokenId> best) {
   std::vector<float> row(src.cols);
   for (int64_t i = 0; i < src.rows; ++i) {
     ReadRows(src.Rows(i, 1), absl::MakeSpan(row));
-    best[i] = static_cast<TokenId>(std::max_element(row.begin(), row.end()) - row.begin());
+    best[i] = -1;
+    for (int64_t j = 0; j < src.cols; ++j) {
+      if (std::isfinite(row[j]) && (best[i] < 0 || row[j] > row[best[i]])) best[i] = static_cast<TokenId>(j);
+    }
   }
 }
 

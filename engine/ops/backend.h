@@ -95,6 +95,8 @@ class Backend {
 
   // INTERNAL once the device has failed: no result since the last OK counts, and the process has to start again.
   virtual absl::Status Health() const { return absl::OkStatus(); }
+  // Waits until the ops called so far have ended: what was measured until then is what they took. Health() afterwards.
+  virtual absl::Status Finish() { return absl::OkStatus(); }
 
   // --- Memory. RESOURCE_EXHAUSTED when there is none.
   // What Allocate could give out now; without a bound of its own, all there is.
@@ -149,7 +151,7 @@ class Backend {
   // --- Scores (results on the host).
   // Rows as f32 in host memory, [rows, cols] dense.
   virtual void ReadRows(ConstMatrix src, absl::Span<float> host) = 0;
-  // The index of the largest element of each row, the first of equals; f32, cols > 0. The same for all backends.
+  // The index of the largest finite element of each row, the first of equals, -1 where none is finite. f32.
   virtual void ArgmaxRows(ConstMatrix src, absl::Span<TokenId> best);
   // For each head and each unit of `kv`'s blocks: max (or mean) over query rows of the sum over the unit's tokens of
   // the row's softmax attention (f32, scale 1/sqrt(head_dim), over all visible keys). out [heads, blocks * (64 /

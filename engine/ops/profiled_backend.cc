@@ -38,6 +38,9 @@ class ProfiledBackend : public Backend {
   std::string kv_layout() const override { return backend_->kv_layout(); }
   std::string arithmetic() const override { return backend_->arithmetic(); }
   absl::Status Health() const override { return backend_->Health(); }
+  absl::Status Finish() override {
+    return Timed("waiting", [&] { return backend_->Finish(); });
+  }
 
   int64_t FreeBytes() const override { return backend_->FreeBytes(); }
   absl::StatusOr<std::unique_ptr<Buffer>> Allocate(int64_t bytes) override {

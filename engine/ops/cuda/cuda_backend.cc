@@ -77,6 +77,12 @@ absl::StatusOr<std::unique_ptr<PackedWeight>> CudaBackend::PackWeight(const Weig
   return cuda::PackWeight(weight, *ring_, compute_, health_);
 }
 
+absl::Status CudaBackend::Finish() {
+  compute_.Synchronize();
+  transfers_->ComputeSynchronized();
+  return health_.status();
+}
+
 void CudaBackend::Download(const void* device, int64_t bytes, void* host) {
   for (int64_t done = 0; done < bytes;) {
     const int64_t piece = std::min(bytes - done, staging_->bytes());

@@ -34,6 +34,7 @@ class CudaBackend : public Backend {
   std::string kv_layout() const override { return "bf16 [kv_heads, {k, v}, 64, head_dim]"; }
   std::string arithmetic() const override { return "bf16"; }
   absl::Status Health() const override { return health_.status(); }
+  absl::Status Finish() override;
 
   int64_t FreeBytes() const override { return FreeDeviceBytes(); }
   absl::StatusOr<std::unique_ptr<Buffer>> Allocate(int64_t bytes) override;

@@ -55,7 +55,7 @@ cudaError_t DequantizeRows(GgmlType type, const uint8_t* stored, int64_t row_byt
 cudaError_t DequantizeRows(GgmlType type, const uint8_t* stored, int64_t row_bytes, __nv_bfloat16* out,
                            int64_t out_stride, int rows, int cols, cudaStream_t stream);
 
-// The index of the largest element of each row, the first of equals; logits f32 [rows, cols].
+// The index of the largest finite element of each row, the first of equals, -1 where none is finite; logits f32.
 cudaError_t ArgmaxRows(const float* logits, int64_t stride, int32_t* out, int rows, int cols, cudaStream_t stream);
 
 // Causal attention of `rows` queries (positions ascending) over pages in block order. page_counts[i]: how many pages

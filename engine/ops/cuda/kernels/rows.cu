@@ -71,7 +71,7 @@ struct Best {
   int index;
 };
 
-// The larger value; of equals the one that stands first. NaN never wins.
+// The larger value; of equals the one that stands first.
 __device__ __forceinline__ Best Better(Best a, Best b) {
   const bool take_b = b.value > a.value || (b.value == a.value && b.index < a.index);
   return take_b ? b : a;
@@ -81,7 +81,9 @@ __global__ void __launch_bounds__(kThreads) ArgmaxKernel(const float* logits, in
   SMEM_ARRAY(Best, partial, kThreads / 32);
   const float* row = logits + blockIdx.x * stride;
   Best best = {-INFINITY, cols};
-  for (int j = threadIdx.x; j < cols; j += kThreads) best = Better(best, {row[j], j});
+  for (int j = threadIdx.x; j < cols; j += kThreads) {
+    if (isfinite(row[j])) best = Better(best, {row[j], j});
+  }
 #pragma unroll
   for (int offset = 16; offset > 0; offset /= 2) {
     const Best other = {__shfl_xor_sync(kFullWarp, best.value, offset), __shfl_xor_sync(kFullWarp, best.index, offset)};
@@ -91,7 +93,7 @@ __global__ void __launch_bounds__(kThreads) ArgmaxKernel(const float* logits, in
   __syncthreads();
   if (threadIdx.x != 0) return;
   for (int i = 1; i < kThreads / 32; ++i) best = Better(best, partial[i]);
-  out[blockIdx.x] = best.index < cols ? best.index : 0;
+  out[blockIdx.x] = best.index < cols ? best.index : -1;
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <type_traits>
 
+using std::isfinite;
 using std::max;
 using std::min;
 
