@@ -175,18 +175,18 @@ kvstore::LeaseId KvStreamer::LeaseForWriting(PrivateArea& area, absl::Time deadl
 }
 
 void KvStreamer::WriteBatch(absl::Span<Write> batch) {
-  const absl::Time deadline = absl::Now() + options_.put_deadline;
-  const std::shared_ptr<PrivateArea>& area = batch.front().area;
-  kvstore::LeaseId lease = 0;
-  if (area != nullptr) {
-    lease = LeaseForWriting(*area, deadline);
-    if (lease == 0) return;
-  }
   std::vector<kvstore::PutItem> items;
   items.reserve(batch.size());
   for (Write& write : batch) {
     if (write.pending != nullptr && !write.pending->Wait().ok()) continue;  // the device broke: worthless bytes
     items.push_back({write.key, write.parent, {absl::MakeConstSpan(write.value)}});
+  }
+  const absl::Time deadline = absl::Now() + options_.put_deadline;  // of the store, which has all of the time
+  const std::shared_ptr<PrivateArea>& area = batch.front().area;
+  kvstore::LeaseId lease = 0;
+  if (area != nullptr) {
+    lease = LeaseForWriting(*area, deadline);
+    if (lease == 0) return;
   }
   store_.Put(items, lease, deadline).status().IgnoreError();  // a block that was not stored is a miss later on
 }

@@ -58,7 +58,7 @@ TEST_F(CudaEngineTest, AStoredPrefixDoesNotChangeAnAnswer) {
   const SequenceRequest request = Request(Prompt(700));
   const Answer cold = Run(*engine, request);
   EXPECT_EQ(cold.report.cached_tokens, 0);
-  AwaitBlocks(9);
+  AwaitBlocks(10);
   const Answer warm = Run(*engine, request);
   EXPECT_GT(warm.report.cached_tokens, 0);
   EXPECT_EQ(warm, cold);

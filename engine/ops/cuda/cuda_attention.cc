@@ -165,27 +165,24 @@ void CudaBackend::MassOfHeads(const MassQuery& query, absl::Span<const int> head
   arguments.positions = ring_->Put(query.positions);
   if (!query.excluded.empty()) arguments.excluded = ring_->Put(query.excluded);
 
-  const int64_t head_floats = int64_t{arguments.padded_rows} * shape.head_dim;
-  const auto kv_heads = ring_->Reserve<int32_t>(arguments.heads);
-  const auto high = ring_->Reserve<uint16_t>(arguments.heads * head_floats);
-  const auto low = ring_->Reserve<uint16_t>(arguments.heads * head_floats);
-  std::fill_n(high.host, arguments.heads * head_floats, uint16_t{0});
-  std::fill_n(low.host, arguments.heads * head_floats, uint16_t{0});
-  for (int h = 0; h < arguments.heads; ++h) {
-    kv_heads.host[h] = heads[h] / (shape.heads / shape.kv_heads);
-    for (int64_t i = 0; i < rows; ++i) {
-      const float* q = query.q.data() + (i * shape.heads + heads[h]) * shape.head_dim;
-      const int64_t to = h * head_floats + i * shape.head_dim;
-      for (int d = 0; d < shape.head_dim; ++d) {
-        high.host[to + d] = FloatToBf16(q[d]);
-        low.host[to + d] = FloatToBf16(q[d] - Bf16ToFloat(high.host[to + d]));
+  std::vector<int32_t> kv_heads;
+  for (const int head : heads) kv_heads.push_back(head / (shape.heads / shape.kv_heads));
+  arguments.kv_heads = ring_->Put(absl::MakeConstSpan(kv_heads));
+  const auto put_queries = [&](auto part_of) {
+    const int64_t head_floats = int64_t{arguments.padded_rows} * shape.head_dim;
+    const auto piece = ring_->Reserve<uint16_t>(arguments.heads * head_floats);
+    std::fill_n(piece.host, arguments.heads * head_floats, uint16_t{0});
+    for (int h = 0; h < arguments.heads; ++h) {
+      for (int64_t i = 0; i < rows; ++i) {
+        const float* q = query.q.data() + (i * shape.heads + heads[h]) * shape.head_dim;
+        std::transform(q, q + shape.head_dim, piece.host + h * head_floats + i * shape.head_dim, part_of);
       }
     }
-  }
+    return reinterpret_cast<const __nv_bfloat16*>(piece.device);
+  };
+  arguments.q_high = put_queries([](float q) { return FloatToBf16(q); });
+  arguments.q_low = put_queries([](float q) { return FloatToBf16(q - Bf16ToFloat(FloatToBf16(q))); });
   ring_->Send();
-  arguments.kv_heads = kv_heads.device;
-  arguments.q_high = reinterpret_cast<const __nv_bfloat16*>(high.device);
-  arguments.q_low = reinterpret_cast<const __nv_bfloat16*>(low.device);
   auto* stats = static_cast<float*>(scratch_->data());
   float* result = stats + MassScratchFloats(arguments);
   Check(cuda::AttentionMass(arguments, stats, result, compute_.get()), "AttentionMass");

@@ -82,6 +82,10 @@ absl::StatusOr<std::unique_ptr<Buffer>> AllocateOnDevice(int64_t bytes, cudaStre
   void* data = nullptr;
   const cudaError_t error = cudaMallocAsync(&data, static_cast<size_t>(std::max<int64_t>(bytes, 1)), stream);
   if (error == cudaSuccess) return std::make_unique<DeviceBuffer>(data, bytes, stream);
+  if (error != cudaErrorMemoryAllocation) {
+    return absl::InternalError(
+        absl::StrCat("the GPU failed: allocating: ", cudaGetErrorName(error), ": the server has to start again"));
+  }
   cudaGetLastError();  // an allocation that fails breaks nothing
   return absl::ResourceExhaustedError(absl::StrCat("the GPU has no ", MiB(bytes), " free, only ",
                                                    MiB(FreeDeviceBytes()), " (", cudaGetErrorName(error),

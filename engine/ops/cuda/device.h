@@ -27,7 +27,7 @@ absl::StatusOr<DeviceInfo> OpenDevice();
 int64_t FreeDeviceBytes();
 
 // Device memory, not initialised; given back in the order of `stream`, which must outlive it. RESOURCE_EXHAUSTED, with
-// what is needed, what there is and the flag to lower.
+// what is needed, what there is and the flag to lower; INTERNAL when the device has failed.
 absl::StatusOr<std::unique_ptr<Buffer>> AllocateOnDevice(int64_t bytes, cudaStream_t stream);
 
 }  // namespace slimfill::engine::cuda

@@ -24,7 +24,8 @@ class UploadRing {
   int64_t max_op_bytes() const { return 3 * part_bytes_; }
   int64_t max_piece_bytes() const { return part_bytes_; }
 
-  // Space to be filled before Send. REQUIRES: count * sizeof(T) <= max_piece_bytes().
+  // Space to be filled before Send and before the next Reserve or Put, which may send what is there. REQUIRES:
+  // count * sizeof(T) <= max_piece_bytes().
   template <typename T>
   struct Piece {
     T* host;
