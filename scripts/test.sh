@@ -14,7 +14,7 @@ preset=${1:-release}
 EMULATED_TESTS=(cusim_test ops_test cuda_backend_test)
 run_cuda_emulated() { # PRESET
   local preset=$1 tests=("${EMULATED_TESTS[@]}")
-  [ "$preset" = cuda-emulated ] && tests+=(engine_cuda_test tiny_models_test real_models_test)
+  [ "$preset" = cuda-emulated ] && tests+=(engine_cuda_test engine_cuda_model_test tiny_models_test real_models_test)
   build "$preset" "${tests[@]/#/tests/}"
   step "CUDA backend on the emulated device ($preset)"
   local test status=0
@@ -24,7 +24,7 @@ run_cuda_emulated() { # PRESET
     *) "build/$preset/tests/ops_test" --gtest_brief=1 --gtest_filter='*cuda*' || status=1 ;;
   esac
   if [ "$preset" = cuda-emulated ]; then
-    ctest --preset "$preset" -R 'cuda_schedule|CudaEngineTest|CudaBackendIsWithin|SmolLM2_cuda' -j "$(nproc)" || status=1
+    ctest --preset "$preset" -R 'cuda_schedule|CudaEngineTest|CudaModelTest|TinyModelsTest.(Cuda|Pruned)|SmolLM2_cuda' -j "$(nproc)" || status=1
   fi
   return $status
 }

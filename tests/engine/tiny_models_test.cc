@@ -176,7 +176,8 @@ void RunPruned(const std::string& name, const nlohmann::json& golden, const char
 
 // Scores are made of queries and keys after norm and rotation, and the answer of what they chose to keep.
 TEST_P(TinyModelsTest, PrunedPrefillEqualsTheDefinition) {
-  for (const char* backend : {"ref", "cpu"}) {
+  for (const char* backend : {"ref", "cpu", "cuda"}) {
+    if (!Available(backend)) continue;
     Pruned pruned;
     ASSERT_NO_FATAL_FAILURE(RunPruned(name_, golden_, backend, pruned));
     ASSERT_TRUE(pruned.report.pruned);

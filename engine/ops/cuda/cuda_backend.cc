@@ -22,8 +22,8 @@ absl::StatusOr<std::unique_ptr<Backend>> CudaBackend::Create(const CudaOptions& 
   SLIMFILL_ASSIGN_OR_RETURN(backend->gemm_, cuda::Gemm::Create(backend->compute_, backend->health_));
   SLIMFILL_ASSIGN_OR_RETURN(backend->ring_,
                             UploadRing::Create(backend->compute_, backend->health_, options.scratch_bytes / 4));
-  SLIMFILL_ASSIGN_OR_RETURN(backend->transfers_,
-                            Transfers::Create(backend->compute_, backend->health_, options.scratch_bytes / 2));
+  SLIMFILL_ASSIGN_OR_RETURN(backend->transfers_, Transfers::Create(backend->compute_, backend->health_,
+                                                                   options.scratch_bytes / 4, options.scratch_bytes));
   SLIMFILL_ASSIGN_OR_RETURN(backend->scratch_, AllocateOnDevice(options.scratch_bytes, backend->compute_.get()));
   SLIMFILL_ASSIGN_OR_RETURN(backend->staging_, PinnedMemory::Allocate(kStagingBytes));
   SLIMFILL_RETURN_IF_ERROR(backend->health_.status());

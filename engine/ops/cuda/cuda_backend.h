@@ -17,8 +17,8 @@
 namespace slimfill::engine::cuda {
 
 struct CudaOptions {
-  // Device memory of ops that need room: they work in pieces that fit. Ops' arguments on their way get a quarter of it,
-  // pages on their way half of it, both pinned.
+  // Device memory of ops that need room: they work in pieces that fit. Beside it pinned host memory: as much for pages
+  // on their way to the host, a quarter each for pages on their way to the device and for ops' arguments.
   int64_t scratch_bytes = int64_t{128} << 20;
 };
 

@@ -54,9 +54,10 @@ class PendingPinnedRead : public PendingRead {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Transfers>> Transfers::Create(Stream& compute, Health& health, int64_t pinned_bytes) {
-  SLIMFILL_ASSIGN_OR_RETURN(std::unique_ptr<PinnedMemory> up, PinnedMemory::Allocate(pinned_bytes / 2));
-  SLIMFILL_ASSIGN_OR_RETURN(std::unique_ptr<PinnedMemory> down, PinnedMemory::Allocate(pinned_bytes / 2));
+absl::StatusOr<std::unique_ptr<Transfers>> Transfers::Create(Stream& compute, Health& health, int64_t up_bytes,
+                                                             int64_t down_bytes) {
+  SLIMFILL_ASSIGN_OR_RETURN(std::unique_ptr<PinnedMemory> up, PinnedMemory::Allocate(up_bytes));
+  SLIMFILL_ASSIGN_OR_RETURN(std::unique_ptr<PinnedMemory> down, PinnedMemory::Allocate(down_bytes));
   return std::unique_ptr<Transfers>(new Transfers(compute, health, std::move(up), std::move(down)));
 }
 

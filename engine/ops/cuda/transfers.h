@@ -27,8 +27,10 @@ struct ReadInFlight;
 // The engine thread's, but for the results of BeginRead, which any thread may wait for.
 class Transfers {
  public:
-  // Half of `pinned_bytes` for each direction. `compute` and `health` outlive the object.
-  static absl::StatusOr<std::unique_ptr<Transfers>> Create(Stream& compute, Health& health, int64_t pinned_bytes);
+  // Pinned memory for each direction: little for pages that come one by one, room for what a chunk of prefill leaves.
+  // `compute` and `health` outlive the object.
+  static absl::StatusOr<std::unique_ptr<Transfers>> Create(Stream& compute, Health& health, int64_t up_bytes,
+                                                           int64_t down_bytes);
   ~Transfers();
 
   // Before an op is queued on the compute stream, for everything it reads and writes.
