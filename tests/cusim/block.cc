@@ -14,6 +14,8 @@ constinit thread_local dim3 gridDim{};
 namespace cusim {
 namespace {
 
+constexpr size_t kMaxPendingCopies = 512;  // of a lane
+
 constinit thread_local BlockRunner* running_runner = nullptr;
 
 void MakeCopy(const PendingCopy& copy) {
@@ -58,6 +60,14 @@ void BlockRunner::RunGrid(const Grid& grid, uint64_t launch_number, const Contex
   running_runner = nullptr;
 }
 
+// Room for copies is made here, on the stream's fiber: a lane that moved its list would race with others to
+// ThreadSanitizer's eyes.
+void BlockRunner::GrowLanes(unsigned lanes) {
+  if (lanes_.size() >= lanes) return;
+  lanes_.resize(lanes);
+  for (Lane& lane : lanes_) lane.copies.reserve(kMaxPendingCopies);
+}
+
 void BlockRunner::RunBlock(const Grid& grid, uint3 block) {
   const unsigned threads = grid.threads.x * grid.threads.y * grid.threads.z;
   blockIdx = block;
@@ -65,7 +75,8 @@ void BlockRunner::RunBlock(const Grid& grid, uint3 block) {
   gridDim = grid.blocks;
   shared_.BeginBlock(grid.dynamic_shared_bytes);
   stacks_.BeginBlock(threads);
-  lanes_.resize(threads);
+  GrowLanes(threads);
+  lane_count_ = threads;
   warps_.assign((threads + 31) / 32, Warp{});
   ready_.clear();
   in_barrier_ = 0;
@@ -160,7 +171,8 @@ int BlockRunner::Barrier(BarrierKind kind, int predicate, Site site) {
     Fail("divergent barrier: %s:%d meets %s:%d", site.file, site.line, barrier_site_.file, barrier_site_.line);
   }
   barrier_sum_ += predicate != 0;
-  Release(&barrier_token_);
+  char* const token = &barrier_tokens_[barrier_round_ % 2];
+  Release(token);
   if (++in_barrier_ < live_) {
     lane().state = State::kInBarrier;
     lane().site = site;
@@ -170,7 +182,7 @@ int BlockRunner::Barrier(BarrierKind kind, int predicate, Site site) {
     ready_.push_back(running_);
     SwitchAway();
   }
-  Acquire(&barrier_token_);
+  Acquire(token);
   return barrier_result_;
 }
 
@@ -186,7 +198,8 @@ void BlockRunner::FinishBarrier() {
       barrier_result_ = barrier_sum_;
   }
   in_barrier_ = 0;
-  for (unsigned i = 0; i < lanes_.size(); ++i) {
+  ++barrier_round_;
+  for (unsigned i = 0; i < lane_count_; ++i) {
     if (lanes_[i].state == State::kInBarrier) MakeReady(i);
   }
 }
@@ -218,14 +231,17 @@ void BlockRunner::MeetInWarp(WarpOp op, unsigned mask, WarpBody body, void* argu
   Meeting& meeting = FindMeeting(warp, op, mask, site);
   warp.arguments[running_ % 32] = argument;
   meeting.arrived |= lane_bit;
+  const auto place = &meeting - warp.meetings;
+  char* const token = &warp.tokens[place][warp.rounds[place] % 2];
   // Only __syncwarp orders memory; a shuffle or a vote does not.
-  if (op == WarpOp::kSync) Release(&warp.token);
+  if (op == WarpOp::kSync) Release(token);
   if (meeting.arrived != mask) {
     lane().state = State::kInWarp;
     lane().site = site;
     SwitchAway();
   } else {
     meeting.arrived = 0;
+    ++warp.rounds[place];
     if (body != nullptr) body(warp.arguments, mask);
     const unsigned first = running_ / 32 * 32;
     for (unsigned i = 0; i < 32; ++i) {
@@ -236,7 +252,7 @@ void BlockRunner::MeetInWarp(WarpOp op, unsigned mask, WarpBody body, void* argu
       SwitchAway();
     }
   }
-  if (op == WarpOp::kSync) Acquire(&warp.token);
+  if (op == WarpOp::kSync) Acquire(token);
 }
 
 void BlockRunner::CpAsync(const PendingCopy& copy) {
@@ -244,6 +260,8 @@ void BlockRunner::CpAsync(const PendingCopy& copy) {
   if (when == Schedule::Copies::kAtIssue || (when == Schedule::Copies::kRandom && random_.OneIn(2)))
     return MakeCopy(copy);
   VisibleSet(copy.to, 0xff, copy.bytes);  // whoever reads it before it is waited for reads NaN
+  if (lane().copies.size() == kMaxPendingCopies)
+    Fail("a lane has more than %zu copies on their way", kMaxPendingCopies);
   lane().copies.push_back(copy);
   lane().copies.back().group = lane().copy_group;
 }
@@ -264,7 +282,8 @@ void BlockRunner::CpAsyncWait(int pending_groups) {
 
 void BlockRunner::FailDeadlock() {
   std::map<std::string, int> counts;
-  for (const Lane& waiting : lanes_) {
+  for (unsigned i = 0; i < lane_count_; ++i) {
+    const Lane& waiting = lanes_[i];
     if (waiting.state == State::kEnded) {
       ++counts["returned"];
       continue;

@@ -68,13 +68,17 @@ class BlockRunner {
     unsigned all = 0, live = 0;
     void* arguments[32] = {};
     Meeting meetings[4];
-    char token = 0;  // of __syncwarp
+    // Of __syncwarp, for each meeting place. Odd and even rounds have tokens of their own: a lane that leaves a round
+    // late must not learn what others did in the next.
+    char tokens[4][2] = {};
+    unsigned rounds[4] = {};
   };
 
   BlockRunner() : random_(1) {}
   static BlockRunner& OfThisThread();
   static void LaneMain();
 
+  void GrowLanes(unsigned lanes);
   void RunBlock(const Grid& grid, uint3 block);
   void EndLane();
   void FinishBarrier();
@@ -90,7 +94,8 @@ class BlockRunner {
   Context home_;
   LaneStacks stacks_;
   SharedMemory shared_;
-  std::vector<Lane> lanes_;
+  std::vector<Lane> lanes_;  // never fewer than before: the first lane_count_ are the block's
+  unsigned lane_count_ = 0;
   std::vector<Warp> warps_;
   std::vector<unsigned> ready_;
   unsigned running_ = 0, live_ = 0;
@@ -103,7 +108,8 @@ class BlockRunner {
   BarrierKind barrier_kind_{};
   Site barrier_site_{};
   int barrier_sum_ = 0, barrier_result_ = 0;
-  char barrier_token_ = 0;
+  char barrier_tokens_[2] = {};  // of odd and even rounds, as a warp's
+  unsigned barrier_round_ = 0;
 };
 
 }  // namespace cusim

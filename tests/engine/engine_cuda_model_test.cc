@@ -79,7 +79,7 @@ TEST_F(CudaModelTest, SmolLM2AnswersAsOnTheCpu) {
     const Answer cpu = Ask(*MakeEngine("cpu"), mode), cuda = Ask(*MakeEngine("cuda"), mode);
     EXPECT_EQ(cuda.kept, cpu.kept);
     EXPECT_EQ(cuda.tokens, cpu.tokens) << cuda.text << "\nand\n" << cpu.text;
-    EXPECT_EQ(cuda.kept.size(), mode == PruningMode::kOff ? 0u : 3u);
+    EXPECT_EQ(cuda.kept.empty(), mode == PruningMode::kOff);
     std::printf("answer: %s\n", cuda.text.c_str());
   }
 }

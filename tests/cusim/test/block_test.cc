@@ -156,11 +156,11 @@ TEST_F(BlockTest, BallotCompactionKeepsEveryValueOnce) {
 __global__ void ReadSharedUnwritten(float* out) {
   DYN_SMEM(raw);
   SMEM_ARRAY(float, fixed, 32);
-  out[threadIdx.x] = reinterpret_cast<float*>(raw)[threadIdx.x] + fixed[threadIdx.x];
+  out[blockIdx.x * 32 + threadIdx.x] = reinterpret_cast<float*>(raw)[threadIdx.x] + fixed[threadIdx.x];
 }
 
 TEST_F(BlockTest, SharedMemoryStartsPoisoned) {
-  DeviceArray<float> out(32);
+  DeviceArray<float> out(64);
   RunKernel(ReadSharedUnwritten, dim3(2), dim3(32), 128, out.get());
   for (float value : out.Read()) EXPECT_TRUE(std::isnan(value));
 }

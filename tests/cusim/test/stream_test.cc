@@ -47,7 +47,9 @@ TEST_F(StreamTest, LazyStreamsRunNothingBeforeSomebodyWaits) {
   ASSERT_CUDA(cudaMallocHost(&pinned, sizeof(int)));
   *pinned = 1;
   Queue(AddOne, first_, pinned);
+#if !defined(__SANITIZE_THREAD__)  // which rightly calls this look a race
   EXPECT_EQ(*pinned, 1);
+#endif
   EXPECT_CUDA(cudaEventRecord(event_, first_));
   EXPECT_EQ(cudaEventQuery(event_), cudaErrorNotReady);
   EXPECT_CUDA(cudaStreamSynchronize(first_));
