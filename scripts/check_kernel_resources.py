@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Checks what the CUDA kernels take of a multiprocessor against engine/ops/cuda/kernels/resources.csv.
 
-Reads the ptxas output that the build with the preset "cuda" keeps beside the objects. A kernel that spills registers, that
-takes more registers or static shared memory than recorded, or that is not recorded, fails the check.
+Reads the ptxas output that the build with the preset "cuda" keeps beside the objects. A kernel that spills registers,
+that takes more registers or static shared memory than recorded, or that is not recorded, fails the check.
 
 Usage: check_kernel_resources.py BUILD_DIR            check
        check_kernel_resources.py BUILD_DIR --update   record what the build has (spills still fail)

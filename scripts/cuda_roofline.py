@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """A roofline model of the CUDA backend on paper: what each kernel takes at least, by its arithmetic and its bytes.
 
-Nothing here is measured. A kernel takes max(FLOPs / peak, bytes / bandwidth): no launch overhead, no imperfect overlap, no
-tail. Prints the tables of docs/cuda.md. Usage: scripts/cuda_roofline.py
+Nothing here is measured. A kernel takes max(FLOPs / peak, bytes / bandwidth): no launch overhead, no imperfect overlap,
+no tail. Prints the tables of docs/cuda.md. Usage: scripts/cuda_roofline.py
 """
 from dataclasses import dataclass
 
@@ -48,7 +48,7 @@ def gemm(name, rows, cols_in, cols_out, out_bytes, accumulates=False):
 
 
 def prefill_layer(n):
-    """One layer over n rows that all attend causally to n keys; keys and values pass through L2 for 128 rows at a time."""
+    """One layer over n rows that attend causally to n keys; keys and values come from L2 for all but the first rows."""
     pairs = n * (n + 1) / 2
     return [
         Kernel("RmsNorm (twice)", "f32", 2 * 5.0 * n * HIDDEN, 2 * n * HIDDEN * (F32 + BF16)),
@@ -83,7 +83,8 @@ def row(cells):
 
 
 def kernel_table(kernels):
-    lines = [row(["kernel", "GFLOP", "MB", *(f"{gpu.name} µs (bound by)" for gpu in GPUS)]), row(["---"] * (3 + len(GPUS)))]
+    lines = [row(["kernel", "GFLOP", "MB", *(f"{gpu.name} µs (bound by)" for gpu in GPUS)]),
+             row(["---"] * (3 + len(GPUS)))]
     for kernel in kernels:
         cells = [f"{kernel.seconds(gpu) * 1e6:.0f} ({kernel.bound(gpu)})" for gpu in GPUS]
         lines.append(row([kernel.name, f"{kernel.flops / 1e9:.1f}", f"{kernel.bytes / 1e6:.0f}", *cells]))
