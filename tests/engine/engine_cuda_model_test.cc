@@ -35,7 +35,7 @@ class CudaModelTest : public ::testing::Test {
   // A list of rooms and their keys, and a question about one of them.
   static std::string Document() {
     std::string text;
-    for (int room = 1; room <= 45; ++room) {
+    for (int room = 1; room <= 24; ++room) {
       text += "Room " + std::to_string(room) + " is cleaned every day and its key has the number " +
               std::to_string(1000 + room * 37 % 991) + ". ";
     }
@@ -50,7 +50,7 @@ class CudaModelTest : public ::testing::Test {
     request.pruning.mode = mode;
     request.pruning.trace = true;
     if (mode == PruningMode::kCustom) request.pruning.keep_ratio = {0.5};
-    request.sampling.max_tokens = 12;
+    request.sampling.max_tokens = 6;
     auto sequence = engine.Start(std::move(request));
     EXPECT_TRUE(sequence.ok()) << sequence.status();
     PrefillStep step;
