@@ -1,9 +1,11 @@
 # Compiler flags, ccache, mold and sanitizers. Kernels set their own instruction-set flags per file; everything else is
 # built for plain x86-64, so that the programs start everywhere and choose kernels at run time.
-add_compile_options(-Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers)
+# For C and C++: nvcc has flags of its own.
+add_compile_options("$<$<COMPILE_LANGUAGE:C,CXX>:-Wall;-Wextra;-Wno-unused-parameter;-Wno-missing-field-initializers>")
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
   # Cries wolf on std::vector and StatusOr at -O3.
-  add_compile_options(-Wno-stringop-overflow -Wno-array-bounds -Wno-maybe-uninitialized -Wno-restrict)
+  add_compile_options(
+    "$<$<COMPILE_LANGUAGE:C,CXX>:-Wno-stringop-overflow;-Wno-array-bounds;-Wno-maybe-uninitialized;-Wno-restrict>")
 endif()
 include_directories(${CMAKE_SOURCE_DIR})
 

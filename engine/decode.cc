@@ -11,6 +11,10 @@ namespace slimfill::engine {
 
 absl::StatusOr<TokenEvent> Decode::Sample(PrunedSequence& sequence, absl::Span<float> logits) {
   SLIMFILL_ASSIGN_OR_RETURN(SampledToken sampled, sequence.sampler->Sample(logits));
+  return Emit(sequence, std::move(sampled));
+}
+
+TokenEvent Decode::Emit(PrunedSequence& sequence, SampledToken sampled) const {
   OutputStream::Piece piece = sequence.output->Push(sampled.token);
   TokenEvent event;
   event.token = sampled.token;
@@ -29,7 +33,7 @@ absl::StatusOr<TokenEvent> Decode::Sample(PrunedSequence& sequence, absl::Span<f
 }
 
 std::vector<absl::StatusOr<TokenEvent>> Decode::Step(absl::Span<PrunedSequence* const> sequences) {
-  const int64_t n = static_cast<int64_t>(sequences.size()), vocab = p_.model.config().vocab;
+  const int64_t n = static_cast<int64_t>(sequences.size());
   const int64_t hidden_cols = p_.model.config().hidden;
   std::vector<absl::StatusOr<TokenEvent>> results;
   const auto fail_all = [&](const absl::Status& status) {
@@ -50,13 +54,36 @@ std::vector<absl::StatusOr<TokenEvent>> Decode::Step(absl::Span<PrunedSequence* 
   const Matrix hidden = hidden_->As(DType::kF32, n, hidden_cols);
   p_.forward.Embed(tokens, hidden);
   if (absl::Status status = RunLayers(sequences, positions, hidden); !status.ok()) return fail_all(status);
-  logits_.resize(n * vocab);
-  if (absl::Status status = p_.forward.Logits(hidden, absl::MakeSpan(logits_)); !status.ok()) return fail_all(status);
-  for (int64_t i = 0; i < n; ++i) {
-    ++sequences[i]->decode.steps;
+  if (absl::Status status = SampleAll(sequences, hidden, results); !status.ok()) return fail_all(status);
+  for (PrunedSequence* sequence : sequences) ++sequence->decode.steps;
+  return results;
+}
+
+// Where all are greedy, only the chosen tokens leave the device.
+absl::Status Decode::SampleAll(absl::Span<PrunedSequence* const> sequences, Matrix hidden,
+                               std::vector<absl::StatusOr<TokenEvent>>& results) {
+  const bool greedy = std::all_of(sequences.begin(), sequences.end(),
+                                  [](const PrunedSequence* sequence) { return sequence->sampler->NeedsOnlyBest(); });
+  if (greedy) {
+    std::vector<TokenId> best(sequences.size());
+    SLIMFILL_RETURN_IF_ERROR(p_.forward.GreedyTokens(hidden, absl::MakeSpan(best)));
+    for (size_t i = 0; i < sequences.size(); ++i) {
+      absl::StatusOr<SampledToken> sampled = sequences[i]->sampler->SampleBest(best[i]);
+      if (sampled.ok()) {
+        results.push_back(Emit(*sequences[i], *std::move(sampled)));
+      } else {
+        results.push_back(sampled.status());
+      }
+    }
+    return absl::OkStatus();
+  }
+  const size_t vocab = p_.model.config().vocab;
+  logits_.resize(sequences.size() * vocab);
+  SLIMFILL_RETURN_IF_ERROR(p_.forward.Logits(hidden, absl::MakeSpan(logits_)));
+  for (size_t i = 0; i < sequences.size(); ++i) {
     results.push_back(Sample(*sequences[i], absl::MakeSpan(logits_).subspan(i * vocab, vocab)));
   }
-  return results;
+  return absl::OkStatus();
 }
 
 absl::Status Decode::RunLayers(absl::Span<PrunedSequence* const> sequences, absl::Span<const int32_t> positions,

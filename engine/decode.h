@@ -34,6 +34,10 @@ class Decode {
  private:
   absl::Status RunLayers(absl::Span<PrunedSequence* const> sequences, absl::Span<const int32_t> positions,
                          Matrix hidden);
+  // The token after each row of `hidden`. An error is of the whole step, not of one sequence.
+  absl::Status SampleAll(absl::Span<PrunedSequence* const> sequences, Matrix hidden,
+                         std::vector<absl::StatusOr<TokenEvent>>& results);
+  TokenEvent Emit(PrunedSequence& sequence, SampledToken sampled) const;
   // Applies the exchange that the step before asked for.
   void FinishSwap(PrunedSequence& sequence, int layer, SwapState& swap);
   // Scores the layer's blocks by the newest queries and asks for blocks that should be active and are not.

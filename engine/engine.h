@@ -159,6 +159,8 @@ class Engine {
   // KV pages such a request may need at its peak, against which the scheduler admits.
   virtual int64_t PagesNeeded(const SequenceRequest& request) const = 0;
   virtual int64_t pages_total() const = 0;
+  // INTERNAL once the device below has failed: nothing it gives counts any more, and the process has to start again.
+  virtual absl::Status Health() const { return absl::OkStatus(); }
 
   // Engine thread.
   virtual int64_t pages_used() const = 0;

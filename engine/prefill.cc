@@ -179,6 +179,7 @@ absl::StatusOr<bool> Prefill::RunChunk(PrunedSequence& sequence, PrefillWork& wo
     work = ChunkWork(stage, config, first, end);
     SLIMFILL_RETURN_IF_ERROR(RunLayers(sequence, stage, first, end));
     StorePrefix(sequence, stage, first, end);
+    SLIMFILL_RETURN_IF_ERROR(p_.backend.Finish());
     sequence.next_row = end;
     sequence.report.work += work;
     sequence.work_done_flops += Flops(work, config);
@@ -192,6 +193,7 @@ absl::StatusOr<bool> Prefill::RunChunk(PrunedSequence& sequence, PrefillWork& wo
       done = true;
     } else {
       SLIMFILL_RETURN_IF_ERROR(EndStage(sequence));
+      SLIMFILL_RETURN_IF_ERROR(p_.backend.Health());
       stage_report.tokens_kept = static_cast<int64_t>(sequence.positions.size());
     }
   }
@@ -341,8 +343,9 @@ void Prefill::PrepareSwaps(PrunedSequence& sequence, const Stage& stage, const B
   const int64_t page_bytes = p_.backend.KvPageBytes(p_.model.shape());
   for (const KvBlock& entry : view) {
     std::vector<std::byte> page(page_bytes);
-    p_.backend.ReadPage(entry.page, absl::MakeSpan(page));
-    p_.streamer.PutPrivate(sequence.private_area, layer, entry.block, std::move(page));
+    const absl::Span<const std::byte> source(entry.page, page_bytes);
+    std::unique_ptr<PendingRead> pending = p_.backend.BeginRead({source}, absl::MakeSpan(page));
+    p_.streamer.PutPrivate(sequence.private_area, layer, entry.block, std::move(page), std::move(pending));
   }
   SwapState& swap = sequence.swaps[layer];
   swap.stage = pruning;

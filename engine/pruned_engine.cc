@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <fstream>
+#include <limits>
 #include <sstream>
 
 #include "absl/strings/str_cat.h"
@@ -58,6 +59,7 @@ class PrunedEngine final : public StudyEngine {
   PrefillWork EstimateWork(int64_t prompt_tokens, PruningMode mode) const override;
   int64_t PagesNeeded(const SequenceRequest& request) const override;
   int64_t pages_total() const override { return pool_->pages_total(); }
+  absl::Status Health() const override { return backend_->Health(); }
   int64_t pages_used() const override { return pool_->pages_used(); }
   absl::StatusOr<std::unique_ptr<Sequence>> Start(SequenceRequest request) override;
   absl::StatusOr<PrefillStep> PrefillChunk(Sequence& sequence) override;
@@ -69,7 +71,7 @@ class PrunedEngine final : public StudyEngine {
  private:
   PrunedEngine(Metrics& metrics) : metrics_(metrics) {}
   absl::Status ValidatePruning(const SequenceRequest& request) const;
-  void MakeParts(kvstore::KvStore& store, const PrunedEngineOptions& options);
+  absl::Status MakeParts(kvstore::KvStore& store, const PrunedEngineOptions& options);
   // Reserves pages and begins prefill, of a valid request.
   absl::StatusOr<std::unique_ptr<PrunedSequence>> StartSequence(SequenceRequest request, absl::Duration load_budget);
   void FinishReport(PrunedSequence& sequence) const;
@@ -143,14 +145,15 @@ absl::StatusOr<std::unique_ptr<StudyEngine>> PrunedEngine::Make(const PrunedEngi
   }
   const int64_t max_rows = std::max<int64_t>(options.chunk_tokens, options.max_decode_batch);
   SLIMFILL_ASSIGN_OR_RETURN(engine->forward_, Forward::Create(*engine->model_, device, max_rows));
-  engine->MakeParts(store, options);
+  SLIMFILL_RETURN_IF_ERROR(engine->MakeParts(store, options));
   return engine;
 }
 
-void PrunedEngine::MakeParts(kvstore::KvStore& store, const PrunedEngineOptions& options) {
+absl::Status PrunedEngine::MakeParts(kvstore::KvStore& store, const PrunedEngineOptions& options) {
   store_wait_ = options.store_wait;
   const int64_t page_bytes = backend_->KvPageBytes(model_->shape());
   pool_ = std::make_unique<PagePool>(*backend_, metrics_, page_bytes, options.kv_pages_bytes / page_bytes);
+  if (backend_->FreeBytes() < std::numeric_limits<int64_t>::max()) SLIMFILL_RETURN_IF_ERROR(pool_->Preallocate());
   streamer_ = std::make_unique<KvStreamer>(store, metrics_, StreamerOptions{.fetch_deadline = options.swap_wait});
   const int planned_layers = plan_ == nullptr ? 0 : plan_->stages.front().prune_layer + 1;
   const int prefix_layers = options.prefix_layers > 0 ? options.prefix_layers : planned_layers;
@@ -174,6 +177,7 @@ void PrunedEngine::MakeParts(kvstore::KvStore& store, const PrunedEngineOptions&
         Densifier::Parts{start, *prefill_, *prefix_cache_, store, metrics_, info_.max_context},
         Densifier::Options{.min_value = options.densify_min_value, .store_wait = options.store_wait});
   }
+  return absl::OkStatus();
 }
 
 absl::Status PrunedEngine::Validate(const SequenceRequest& request) const {

@@ -64,10 +64,21 @@ EngineLoop::Outcome EngineLoop::RunOnce() {
       SLIMFILL_CHECK(std::all_of(live_.begin(), live_.end(), [](const auto& s) { return s->phase == Phase::kEnded; }));
       break;
   }
+  EndAllIfEngineFailed();
   std::erase_if(live_, [](const auto& state) { return state->phase == Phase::kEnded; });
   if (unit.kind == WorkUnit::Kind::kIdle) return RunIdle();
   idle_work_at_ = clock_.Now() + options_.idle_delay;
   return Outcome::kWorked;
+}
+
+void EngineLoop::EndAllIfEngineFailed() {
+  const absl::Status health = engine_.Health();
+  if (health.ok()) return;
+  for (auto& state : live_) {
+    if (state->phase != Phase::kEnded) Fail(*state, health);
+  }
+  if (!engine_failed_ && options_.on_engine_failure) options_.on_engine_failure(health);
+  engine_failed_ = true;
 }
 
 EngineLoop::Outcome EngineLoop::RunIdle() {

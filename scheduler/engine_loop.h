@@ -37,6 +37,7 @@ class EngineLoop {
 
  private:
   void TakeIn(Intake::Batch& batch);
+  void EndAllIfEngineFailed();
   void EndCancelledAndLate();
   PlannerState StateForPlanner() const;
   RequestState& Find(RequestId id);
@@ -67,7 +68,8 @@ class EngineLoop {
   Metrics& metrics_;
   Intake& intake_;
   SpeedupTracker speedup_;
-  std::vector<std::unique_ptr<RequestState>> live_;   // in order of arrival; ended ones until the end of RunOnce
+  std::vector<std::unique_ptr<RequestState>> live_;  // in order of arrival; ended ones until the end of RunOnce
+  bool engine_failed_ = false;
   bool decode_due_ = false;                           // see PlannerState
   absl::Time idle_work_at_ = absl::InfiniteFuture();  // if no request comes before
 };

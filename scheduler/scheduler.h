@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -84,6 +85,9 @@ struct SchedulerOptions {
   // some time after the last request, which is often followed by another.
   double idle_share = 0.5;
   absl::Duration idle_delay = absl::Seconds(1);
+  // Called once, on the engine thread, when the engine's device has failed (Engine::Health) and every request has been
+  // ended with that error. Requests that come later fail, too: the process should end.
+  std::function<void(const absl::Status&)> on_engine_failure;
 };
 
 struct Snapshot {

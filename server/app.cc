@@ -72,14 +72,20 @@ const std::string& App::address() const { return parts_->server->address(); }
 const std::string& App::metrics_address() const { return parts_->metrics_address; }
 
 absl::StatusOr<std::unique_ptr<App>> App::Start(const ServerConfig& config, std::unique_ptr<engine::Engine> engine,
-                                                Metrics& metrics, Clock& clock) {
+                                                Metrics& metrics, Clock& clock,
+                                                std::function<void()> on_engine_failure) {
   auto parts = std::make_unique<Parts>();
   parts->clock = &clock;
   parts->engine = std::move(engine);
   SetInfoMetrics(parts->engine->info(), metrics);
   SLIMFILL_ASSIGN_OR_RETURN(parts->authenticator, Authenticator::Create(config.auth_tokens, clock));
   parts->prompts = std::make_unique<PromptTokenizer>(*parts->engine);
-  parts->scheduler = scheduler::Scheduler::Create(SchedulerOptionsOf(config), *parts->engine, clock, metrics);
+  scheduler::SchedulerOptions options = SchedulerOptionsOf(config);
+  options.on_engine_failure = [on_engine_failure](const absl::Status& status) {
+    spdlog::error("engine failed status=\"{}\"", std::string(status.message()));
+    if (on_engine_failure) on_engine_failure();
+  };
+  parts->scheduler = scheduler::Scheduler::Create(options, *parts->engine, clock, metrics);
   parts->gate = std::make_unique<SchedulerGate>(*parts->scheduler);
   parts->workers = std::make_unique<WorkerPool>(kTokenizerThreads, config.max_queue,
                                                 kWaitingMessages * (config.max_message_mib << 20));

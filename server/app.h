@@ -1,6 +1,7 @@
 // The server as a whole: what is made in which order, and how it stops.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -18,9 +19,12 @@ inline constexpr char kVersion[] = SLIMFILL_VERSION;
 // Not thread safe.
 class App {
  public:
-  // Starts serving `engine`. Borrows `metrics` and `clock`. An error names the flag that helps.
+  // Starts serving `engine`. Borrows `metrics` and `clock`. An error names the flag that helps. `on_engine_failure` is
+  // called on another thread when the engine's device has failed: every request ends with INTERNAL from then on, and
+  // the process should end for its supervisor to start it again.
   static absl::StatusOr<std::unique_ptr<App>> Start(const ServerConfig& config, std::unique_ptr<engine::Engine> engine,
-                                                    Metrics& metrics, Clock& clock);
+                                                    Metrics& metrics, Clock& clock,
+                                                    std::function<void()> on_engine_failure = nullptr);
   ~App();  // stops without draining, unless Stop was called
 
   // "host:port" with the ports that were chosen; metrics_address is "" when they are off.

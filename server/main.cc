@@ -1,3 +1,7 @@
+#include <unistd.h>
+
+#include <atomic>
+#include <csignal>
 #include <cstdio>
 #include <string>
 #include <vector>
@@ -26,11 +30,15 @@ int Serve(const server::LoadedConfig& loaded) {
   Metrics metrics;
   absl::StatusOr<server::BuiltEngine> built = server::BuildEngine(loaded.config, metrics, clock);
   if (!built.ok()) return Fail(1, built.status());
-  auto app = server::App::Start(loaded.config, std::move(built->engine), metrics, clock);
+  std::atomic<bool> broken = false;
+  auto app = server::App::Start(loaded.config, std::move(built->engine), metrics, clock, [&broken] {
+    broken = true;
+    kill(getpid(), SIGTERM);  // ends the wait below
+  });
   if (!app.ok()) return Fail(1, app.status());
   spdlog::info("stopping signal={}", signals.Wait());
-  (*app)->Stop(loaded.config.drain_timeout);
-  return 0;
+  (*app)->Stop(broken ? absl::ZeroDuration() : loaded.config.drain_timeout);
+  return broken ? 1 : 0;  // a supervisor starts us again
 }
 
 }  // namespace

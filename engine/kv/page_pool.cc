@@ -49,13 +49,25 @@ absl::StatusOr<PageReservation> PagePool::Reserve(int64_t pages) {
   return PageReservation(this, pages);
 }
 
-absl::StatusOr<std::byte*> PagePool::Take() {
-  if (free_.empty()) {
-    const int64_t pages = std::max<int64_t>(1, kSlabBytes / page_bytes_);
-    SLIMFILL_ASSIGN_OR_RETURN(std::unique_ptr<Buffer> slab, backend_.Allocate(pages * page_bytes_));
-    for (int64_t i = pages - 1; i >= 0; --i) free_.push_back(static_cast<std::byte*>(slab->data()) + i * page_bytes_);
-    slabs_.push_back(std::move(slab));
+absl::Status PagePool::AddSlab(int64_t pages) {
+  SLIMFILL_ASSIGN_OR_RETURN(std::unique_ptr<Buffer> slab, backend_.Allocate(pages * page_bytes_));
+  for (int64_t i = pages - 1; i >= 0; --i) free_.push_back(static_cast<std::byte*>(slab->data()) + i * page_bytes_);
+  slabs_.push_back(std::move(slab));
+  return absl::OkStatus();
+}
+
+absl::Status PagePool::Preallocate() {
+  const int64_t needed = pages_total_ * page_bytes_, free = backend_.FreeBytes();
+  if (needed > free) {
+    return absl::ResourceExhaustedError(absl::StrCat("KV pages are to take ", needed >> 20, " MiB of backend ",
+                                                     backend_.name(), ", beside the model ", free >> 20,
+                                                     " MiB are free: lower --kv-pages-memory"));
   }
+  return AddSlab(pages_total_);
+}
+
+absl::StatusOr<std::byte*> PagePool::Take() {
+  if (free_.empty()) SLIMFILL_RETURN_IF_ERROR(AddSlab(std::max<int64_t>(1, kSlabBytes / page_bytes_)));
   std::byte* page = free_.back();
   free_.pop_back();
   ++used_;

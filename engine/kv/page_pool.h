@@ -36,6 +36,10 @@ class PagePool {
  public:
   PagePool(Backend& backend, Metrics& metrics, int64_t page_bytes, int64_t pages_total);
 
+  // Takes the memory of all pages now, for a backend whose memory is its own: what is reserved can then be taken.
+  // RESOURCE_EXHAUSTED, saying how much is needed, how much there is, and which flag lowers it.
+  absl::Status Preallocate();
+
   // RESOURCE_EXHAUSTED when others hold too many.
   absl::StatusOr<PageReservation> Reserve(int64_t pages);
   // A page whose content is finite but otherwise arbitrary. RESOURCE_EXHAUSTED when the backend has no memory.
@@ -50,6 +54,7 @@ class PagePool {
  private:
   friend class PageReservation;
   void ChangeReserved(int64_t pages);
+  absl::Status AddSlab(int64_t pages);
 
   Backend& backend_;
   Metrics& metrics_;

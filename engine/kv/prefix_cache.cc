@@ -133,26 +133,27 @@ absl::Status PrefixCache::UnpackPages(absl::Span<const std::byte> pages, int32_t
   return absl::OkStatus();
 }
 
-void PrefixCache::PackPages(int64_t block, absl::Span<const LayerKv> layers, absl::Span<std::byte> pages) {
+std::vector<absl::Span<const std::byte>> PrefixCache::PagesOf(int64_t block, absl::Span<const LayerKv> layers) const {
+  std::vector<absl::Span<const std::byte>> pages;
   for (const LayerKv& layer : layers) {
     const KvBlock& entry = layer.view()[block];
     SLIMFILL_CHECK(entry.block == block);
-    backend_.ReadPage(entry.page, pages.first(layout_.page_bytes));
-    pages.remove_prefix(layout_.page_bytes);
+    pages.emplace_back(entry.page, layout_.page_bytes);
   }
+  return pages;
 }
 
 void PrefixCache::StoreStage1(const PrefixKeys& keys, int64_t first, int64_t end, absl::Span<const LayerKv> layers,
                               ConstMatrix hidden) {
   end = std::min<int64_t>(end, keys.blocks.size());
   for (int64_t block = first; block < end; ++block) {
-    std::vector<std::byte> value(layout_.stage1_bytes());
-    const absl::Span<std::byte> bytes = absl::MakeSpan(value);
-    PackPages(block, layers, bytes.first(layout_.stage1_kv_bytes()));
+    std::vector<absl::Span<const std::byte>> sources = PagesOf(block, layers);
     const auto* rows = static_cast<const std::byte*>(hidden.Rows(block * kBlockTokens, kBlockTokens).data);
-    backend_.ReadPage(rows, bytes.subspan(layout_.stage1_kv_bytes()));
+    sources.emplace_back(rows, layout_.stage1_bytes() - layout_.stage1_kv_bytes());
+    std::vector<std::byte> value(layout_.stage1_bytes());
+    std::unique_ptr<PendingRead> pending = backend_.BeginRead(sources, absl::MakeSpan(value));
     const kvstore::BlockKey parent = block == 0 ? kvstore::BlockKey{} : keys.blocks[block - 1];
-    streamer_.PutShared(keys.blocks[block], parent, keys.tenant, std::move(value));
+    streamer_.PutShared(keys.blocks[block], parent, keys.tenant, std::move(value), std::move(pending));
   }
 }
 
@@ -160,9 +161,11 @@ void PrefixCache::StoreUpper(const PrefixKeys& keys, int64_t first, int64_t end,
   end = std::min<int64_t>(end, keys.blocks.size());
   for (int64_t block = first; block < end; ++block) {
     std::vector<std::byte> value(layout_.upper_bytes());
-    PackPages(block, layers.subspan(layout_.layers), absl::MakeSpan(value));
+    std::unique_ptr<PendingRead> pending =
+        backend_.BeginRead(PagesOf(block, layers.subspan(layout_.layers)), absl::MakeSpan(value));
     const kvstore::BlockKey parent = block == 0 ? kvstore::BlockKey{} : kvstore::UpperLayersKey(keys.blocks[block - 1]);
-    streamer_.PutShared(kvstore::UpperLayersKey(keys.blocks[block]), parent, keys.tenant, std::move(value));
+    streamer_.PutShared(kvstore::UpperLayersKey(keys.blocks[block]), parent, keys.tenant, std::move(value),
+                        std::move(pending));
   }
 }
 

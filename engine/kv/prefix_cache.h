@@ -98,7 +98,8 @@ class PrefixCache {
   absl::Status LoadBatch(absl::Span<const Ranges> ranges, int64_t first, int64_t end, absl::Time deadline,
                          int64_t& loaded);
   absl::Status UnpackPages(absl::Span<const std::byte> pages, int32_t block, absl::Span<LayerKv> layers);
-  void PackPages(int64_t block, absl::Span<const LayerKv> layers, absl::Span<std::byte> pages);
+  // Where a block's pages lie in these layers.
+  std::vector<absl::Span<const std::byte>> PagesOf(int64_t block, absl::Span<const LayerKv> layers) const;
 
   kvstore::KvStore& store_;
   KvStreamer& streamer_;

@@ -75,8 +75,8 @@ void KvStreamer::Enqueue(Write write) {
 }
 
 void KvStreamer::PutShared(const kvstore::BlockKey& key, const kvstore::BlockKey& parent, uint64_t tenant,
-                           std::vector<std::byte> value) {
-  Enqueue({key, parent, nullptr, std::move(value), tenant});
+                           std::vector<std::byte> value, std::unique_ptr<PendingRead> pending) {
+  Enqueue({key, parent, nullptr, std::move(value), std::move(pending), tenant});
 }
 
 std::shared_ptr<PrivateArea> KvStreamer::OpenPrivate() {
@@ -87,8 +87,8 @@ std::shared_ptr<PrivateArea> KvStreamer::OpenPrivate() {
 }
 
 void KvStreamer::PutPrivate(const std::shared_ptr<PrivateArea>& area, uint32_t layer, uint32_t block,
-                            std::vector<std::byte> value) {
-  Enqueue({kvstore::PrivateKey(area->nonce, layer, block), {}, area, std::move(value)});
+                            std::vector<std::byte> value, std::unique_ptr<PendingRead> pending) {
+  Enqueue({kvstore::PrivateKey(area->nonce, layer, block), {}, area, std::move(value), std::move(pending)});
 }
 
 std::shared_ptr<PendingFetch> KvStreamer::FetchPrivate(const std::shared_ptr<PrivateArea>& area, uint32_t layer,
@@ -147,7 +147,7 @@ void KvStreamer::WriterLoop() {
       writing_ = true;
     }
     if (!batch.empty()) {
-      WriteBatch(batch);
+      WriteBatch(absl::MakeSpan(batch));
       if (batch.front().area != nullptr) batch.front().area->AddPendingWrites(-static_cast<int>(batch.size()));
     }
     CloseAreas(closing);
@@ -174,18 +174,19 @@ kvstore::LeaseId KvStreamer::LeaseForWriting(PrivateArea& area, absl::Time deadl
   return area.lease;
 }
 
-void KvStreamer::WriteBatch(const std::vector<Write>& batch) {
-  const absl::Time deadline = absl::Now() + options_.put_deadline;
+void KvStreamer::WriteBatch(absl::Span<Write> batch) {
+  std::vector<kvstore::PutItem> items;
+  items.reserve(batch.size());
+  for (Write& write : batch) {
+    if (write.pending != nullptr && !write.pending->Wait().ok()) continue;  // the device broke: worthless bytes
+    items.push_back({write.key, write.parent, {absl::MakeConstSpan(write.value)}, write.tenant});
+  }
+  const absl::Time deadline = absl::Now() + options_.put_deadline;  // of the store, which has all of the time
   const std::shared_ptr<PrivateArea>& area = batch.front().area;
   kvstore::LeaseId lease = 0;
   if (area != nullptr) {
     lease = LeaseForWriting(*area, deadline);
     if (lease == 0) return;
-  }
-  std::vector<kvstore::PutItem> items;
-  items.reserve(batch.size());
-  for (const Write& write : batch) {
-    items.push_back({write.key, write.parent, {absl::MakeConstSpan(write.value)}, write.tenant});
   }
   store_.Put(items, lease, deadline).status().IgnoreError();  // a block that was not stored is a miss later on
 }

@@ -14,6 +14,7 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/metrics.h"
+#include "engine/ops/backend.h"
 #include "kvstore/api/kv_store.h"
 
 namespace slimfill::engine {
@@ -50,13 +51,14 @@ class KvStreamer {
   KvStreamer(kvstore::KvStore& store, Metrics& metrics, const StreamerOptions& options);
   ~KvStreamer();  // drops what is queued; call Flush first to keep it
 
-  // `tenant`: as kvstore::PutItem's.
+  // `tenant`: as kvstore::PutItem's. `pending`: the value is on its way from the device, into the vector's memory;
+  // null: it is there. A value that does not arrive is dropped.
   void PutShared(const kvstore::BlockKey& key, const kvstore::BlockKey& parent, uint64_t tenant,
-                 std::vector<std::byte> value);
+                 std::vector<std::byte> value, std::unique_ptr<PendingRead> pending);
 
   std::shared_ptr<PrivateArea> OpenPrivate();
   void PutPrivate(const std::shared_ptr<PrivateArea>& area, uint32_t layer, uint32_t block,
-                  std::vector<std::byte> value);
+                  std::vector<std::byte> value, std::unique_ptr<PendingRead> pending);
   std::shared_ptr<PendingFetch> FetchPrivate(const std::shared_ptr<PrivateArea>& area, uint32_t layer,
                                              absl::Span<const int32_t> blocks, int64_t value_bytes);
   void ClosePrivate(const std::shared_ptr<PrivateArea>& area);
@@ -70,6 +72,7 @@ class KvStreamer {
     kvstore::BlockKey parent;
     std::shared_ptr<PrivateArea> area;  // null: shared
     std::vector<std::byte> value;
+    std::unique_ptr<PendingRead> pending;  // behind `value`: gone before it
     uint64_t tenant = 0;
   };
   struct Read {
@@ -83,7 +86,7 @@ class KvStreamer {
   void ReaderLoop();
   std::vector<Write> NextBatch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   kvstore::LeaseId LeaseForWriting(PrivateArea& area, absl::Time deadline);
-  void WriteBatch(const std::vector<Write>& batch);
+  void WriteBatch(absl::Span<Write> batch);
   void RenewLeases();
   void CloseAreas(const std::vector<std::shared_ptr<PrivateArea>>& areas);
   void RunRead(const Read& read);

@@ -71,9 +71,7 @@ void Forward::DecodeAttention(int layer, absl::Span<const int32_t> positions, ab
                               const QueryTap& tap, Matrix hidden) {
   const AttentionShape& shape = model_.shape();
   const Matrix qkv = NormedQkv(layer, hidden);
-  for (size_t i = 0; i < positions.size(); ++i) {
-    backend_.RopeAppendKv(qkv.Rows(i, 1), positions.subspan(i, 1), model_.cos_sin(), shape, kv[i]);
-  }
+  backend_.RopeAppendKvDecode(qkv, positions, model_.cos_sin(), shape, kv);
   const ConstMatrix q = QueryColumns(qkv, shape);
   if (tap) tap(layer, q);
   const Matrix attention = attention_->As(backend_.activation_dtype(), hidden.rows, shape.q_cols());
@@ -88,9 +86,8 @@ void Forward::Ffn(int layer, Matrix hidden) {
   backend_.SwiGluFfn(normed, *weights.gate_up, *weights.ffn_down, hidden);
 }
 
-absl::Status Forward::Logits(ConstMatrix hidden, absl::Span<float> logits) {
+absl::StatusOr<Matrix> Forward::DeviceLogits(ConstMatrix hidden) {
   const int64_t vocab = model_.config().vocab;
-  SLIMFILL_CHECK(static_cast<int64_t>(logits.size()) == hidden.rows * vocab);
   const int64_t bytes = hidden.rows * vocab * DTypeBytes(DType::kF32);
   if (logits_ == nullptr || logits_->bytes() < bytes) {
     SLIMFILL_ASSIGN_OR_RETURN(logits_, backend_.Allocate(bytes));
@@ -99,8 +96,20 @@ absl::Status Forward::Logits(ConstMatrix hidden, absl::Span<float> logits) {
   backend_.RmsNorm(hidden, model_.output_norm(), model_.config().rms_epsilon, normed);
   const Matrix out = logits_->As(DType::kF32, hidden.rows, vocab);
   backend_.Gemm(normed, model_.output(), nullptr, GemmMode::kStore, out);
+  return out;
+}
+
+absl::Status Forward::Logits(ConstMatrix hidden, absl::Span<float> logits) {
+  SLIMFILL_CHECK(static_cast<int64_t>(logits.size()) == hidden.rows * model_.config().vocab);
+  SLIMFILL_ASSIGN_OR_RETURN(const Matrix out, DeviceLogits(hidden));
   backend_.ReadRows(out, logits);
-  return absl::OkStatus();
+  return backend_.Health();
+}
+
+absl::Status Forward::GreedyTokens(ConstMatrix hidden, absl::Span<TokenId> tokens) {
+  SLIMFILL_ASSIGN_OR_RETURN(const Matrix out, DeviceLogits(hidden));
+  backend_.ArgmaxRows(out, tokens);
+  return backend_.Health();
 }
 
 }  // namespace slimfill::engine

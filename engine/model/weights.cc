@@ -165,14 +165,20 @@ WeightMatrix::WeightMatrix(std::vector<Part> parts) : parts_(std::move(parts)) {
   }
 }
 
-void WeightMatrix::ReadRow(int64_t row, absl::Span<float> dst) const {
-  SLIMFILL_CHECK(row >= 0 && row < rows_ && dst.size() == static_cast<size_t>(cols_));
+WeightMatrix::StoredRow WeightMatrix::FindStoredRow(int64_t row) const {
+  SLIMFILL_CHECK(row >= 0 && row < rows_);
   auto part = parts_.begin();
   for (; row >= part->tensor->rows(); ++part) row -= part->tensor->rows();
   const StoredTensor& tensor = *part->tensor;
   if (part->interleaved_head_dim > 0) row = InterleavedRow(row, part->interleaved_head_dim);
   const size_t row_bytes = static_cast<size_t>(cols_ / GgmlBlockElements(tensor.type) * GgmlBlockBytes(tensor.type));
-  DequantizeRow(tensor.type, tensor.bytes.subspan(row * row_bytes, row_bytes), dst);
+  return {tensor.type, tensor.bytes.subspan(row * row_bytes, row_bytes)};
+}
+
+void WeightMatrix::ReadRow(int64_t row, absl::Span<float> dst) const {
+  SLIMFILL_CHECK(dst.size() == static_cast<size_t>(cols_));
+  const StoredRow stored = FindStoredRow(row);
+  DequantizeRow(stored.type, stored.bytes, dst);
 }
 
 absl::StatusOr<ModelWeights> ReadModelWeights(const TensorSource& source, const ModelConfig& config) {

@@ -31,6 +31,12 @@ class WeightMatrix {
   const std::vector<Part>& parts() const { return parts_; }
   // REQUIRES: 0 <= row < rows(), dst.size() == cols().
   void ReadRow(int64_t row, absl::Span<float> dst) const;
+  // The row as the file stores it, for who dequantises elsewhere. REQUIRES: 0 <= row < rows().
+  struct StoredRow {
+    GgmlType type;
+    absl::Span<const std::byte> bytes;
+  };
+  StoredRow FindStoredRow(int64_t row) const;
   // The first part's type, for information: the parts of a mixed file may differ.
   GgmlType type() const { return parts_.front().tensor->type; }
 

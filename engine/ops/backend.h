@@ -2,18 +2,22 @@
 // so dispatch costs nothing.
 //
 // Order: ops take effect in the order of the calls (a device may run them asynchronously; ReadRows, AttentionMass,
-// UnitMeanKeys and ReadPage wait for what they read). Shapes and dtypes are checked by the caller
+// UnitMeanKeys, ArgmaxRows and ReadPage wait for what they read). Shapes and dtypes are checked by the caller
 // (engine/model/forward); a violation is our bug and aborts. Results do not depend on how rows are batched into calls:
 // a row's value is the same alone as among others, bit for bit (reduction order never depends on the number of rows).
+// Failure: what a caller can do something about is a status. A device that breaks makes every later result worthless:
+// ops go on as if nothing had happened, and Health() says so. Results count only when it is asked afterwards.
 // Threads: one thread calls a backend at a time, the engine thread.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "engine/model/tokenizer.h"
@@ -71,6 +75,14 @@ struct MassQuery {
   bool mean = false;                    // over the query rows, instead of their max
 };
 
+// Bytes on their way from a backend to the host. The destructor waits, too.
+class PendingRead {
+ public:
+  virtual ~PendingRead() = default;
+  // Returns when they are there, from any one thread. INTERNAL when the device broke: they are worthless.
+  virtual absl::Status Wait() = 0;
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -81,11 +93,22 @@ class Backend {
   virtual std::string kv_layout() const = 0;    // names layout and dtype of pages: part of the KV store's keys
   virtual std::string arithmetic() const = 0;   // of linear layers, where it shows in results: part of the keys, too
 
+  // INTERNAL once the device has failed: no result since the last OK counts, and the process has to start again.
+  virtual absl::Status Health() const { return absl::OkStatus(); }
+  // Waits until the ops called so far have ended: what was measured until then is what they took. Health() afterwards.
+  virtual absl::Status Finish() { return absl::OkStatus(); }
+
   // --- Memory. RESOURCE_EXHAUSTED when there is none.
+  // What Allocate could give out now; without a bound of its own, all there is.
+  virtual int64_t FreeBytes() const { return std::numeric_limits<int64_t>::max(); }
   virtual absl::StatusOr<std::unique_ptr<Buffer>> Allocate(int64_t bytes) = 0;  // zeroed, 64-byte aligned
   virtual absl::StatusOr<std::unique_ptr<Buffer>> Upload(absl::Span<const float> values) = 0;
   virtual int64_t KvPageBytes(const AttentionShape& shape) const = 0;
   virtual void ReadPage(const std::byte* page, absl::Span<std::byte> host) = 0;
+  // Starts reading `sources` one behind another into `host`, as they are now: later ops may overwrite them. `host` must
+  // live as long as the result. Null: done already.
+  virtual std::unique_ptr<PendingRead> BeginRead(absl::Span<const absl::Span<const std::byte>> sources,
+                                                 absl::Span<std::byte> host);
   virtual void WritePage(absl::Span<const std::byte> host, std::byte* page) = 0;
   virtual void ZeroPage(std::byte* page, int64_t bytes) = 0;
 
@@ -112,6 +135,9 @@ class Backend {
   // the head_dim / 2 frequencies at a position, then sines. REQUIRES: every position's block is in `kv`.
   virtual void RopeAppendKv(Matrix qkv, absl::Span<const int32_t> positions, const Buffer& cos_sin,
                             const AttentionShape& shape, KvLayerView kv) = 0;
+  // Decode: row i is the newest token of its own sequence. Writes its keys and values into `kv[i]`.
+  virtual void RopeAppendKvDecode(Matrix qkv, absl::Span<const int32_t> positions, const Buffer& cos_sin,
+                                  const AttentionShape& shape, absl::Span<const KvLayerView> kv);
   // Causal by position: row i sees the keys of `kv` at positions <= positions[i]. q: the first q_cols columns of the
   // rows given (act), positions increasing; out act [n, q_cols].
   virtual void Attention(ConstMatrix q, absl::Span<const int32_t> positions, const AttentionShape& shape,
@@ -125,6 +151,8 @@ class Backend {
   // --- Scores (results on the host).
   // Rows as f32 in host memory, [rows, cols] dense.
   virtual void ReadRows(ConstMatrix src, absl::Span<float> host) = 0;
+  // The index of the largest finite element of each row, the first of equals, -1 where none is finite. f32.
+  virtual void ArgmaxRows(ConstMatrix src, absl::Span<TokenId> best);
   // For each head and each unit of `kv`'s blocks: max (or mean) over query rows of the sum over the unit's tokens of
   // the row's softmax attention (f32, scale 1/sqrt(head_dim), over all visible keys). out [heads, blocks * (64 /
   // unit_tokens)]. A row that sees nothing adds nothing (and counts for the mean).

@@ -10,6 +10,9 @@
 #include "engine/ops/cpu/cpu_backend.h"
 #include "engine/ops/cpu/isa.h"
 #include "engine/ops/ref/ref_backend.h"
+#ifdef SLIMFILL_HAVE_CUDA
+#include "engine/ops/cuda/cuda_backend.h"
+#endif
 
 namespace slimfill::engine {
 namespace {
@@ -37,6 +40,20 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeCpuBackend(LinearType linear, const
   return std::make_unique<CpuBackend>(isa, linear, options.threads == 0 ? UsableCores() : options.threads);
 }
 
+#ifdef SLIMFILL_HAVE_CUDA
+absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const BackendOptions& options) {
+  cuda::CudaOptions cuda_options;
+  if (options.scratch_bytes > 0) cuda_options.scratch_bytes = options.scratch_bytes;
+  return cuda::CudaBackend::Create(cuda_options);
+}
+bool CudaIsAvailable() { return cuda::OpenDevice().ok(); }
+#else
+absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(const BackendOptions&) {
+  return absl::UnimplementedError("backend cuda is not built in: use cpu or ref");
+}
+bool CudaIsAvailable() { return false; }
+#endif
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(absl::string_view name, const BackendOptions& options) {
@@ -47,10 +64,14 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(absl::string_view name, con
                                                    ": leave the type out, or use backend cpu"));
   }
   if (name == "ref") return std::make_unique<RefBackend>();
-  if (name == "cuda") return absl::UnimplementedError("backend cuda is not built in: use cpu or ref");
+  if (name == "cuda") return MakeCudaBackend(options);
   return absl::InvalidArgumentError(absl::StrCat("unknown backend '", name, "': use cpu, ref or cuda"));
 }
 
-std::vector<std::string> AvailableBackends() { return {"cpu", "ref"}; }
+std::vector<std::string> AvailableBackends() {
+  std::vector<std::string> names = {"cpu", "ref"};
+  if (CudaIsAvailable()) names.push_back("cuda");
+  return names;
+}
 
 }  // namespace slimfill::engine

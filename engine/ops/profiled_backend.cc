@@ -37,7 +37,12 @@ class ProfiledBackend : public Backend {
   DType activation_dtype() const override { return backend_->activation_dtype(); }
   std::string kv_layout() const override { return backend_->kv_layout(); }
   std::string arithmetic() const override { return backend_->arithmetic(); }
+  absl::Status Health() const override { return backend_->Health(); }
+  absl::Status Finish() override {
+    return Timed("waiting", [&] { return backend_->Finish(); });
+  }
 
+  int64_t FreeBytes() const override { return backend_->FreeBytes(); }
   absl::StatusOr<std::unique_ptr<Buffer>> Allocate(int64_t bytes) override {
     return Timed("allocate", [&] { return backend_->Allocate(bytes); });
   }
@@ -47,6 +52,10 @@ class ProfiledBackend : public Backend {
   int64_t KvPageBytes(const AttentionShape& shape) const override { return backend_->KvPageBytes(shape); }
   void ReadPage(const std::byte* page, absl::Span<std::byte> host) override {
     Timed("read page", [&] { backend_->ReadPage(page, host); });
+  }
+  std::unique_ptr<PendingRead> BeginRead(absl::Span<const absl::Span<const std::byte>> sources,
+                                         absl::Span<std::byte> host) override {
+    return Timed("read page", [&] { return backend_->BeginRead(sources, host); });
   }
   void WritePage(absl::Span<const std::byte> host, std::byte* page) override {
     Timed("write page", [&] { backend_->WritePage(host, page); });
@@ -77,6 +86,10 @@ class ProfiledBackend : public Backend {
                     KvLayerView kv) override {
     Timed("RoPE, KV append", [&] { backend_->RopeAppendKv(qkv, positions, cos_sin, shape, kv); });
   }
+  void RopeAppendKvDecode(Matrix qkv, absl::Span<const int32_t> positions, const Buffer& cos_sin,
+                          const AttentionShape& shape, absl::Span<const KvLayerView> kv) override {
+    Timed("RoPE, KV append", [&] { backend_->RopeAppendKvDecode(qkv, positions, cos_sin, shape, kv); });
+  }
   void Attention(ConstMatrix q, absl::Span<const int32_t> positions, const AttentionShape& shape, KvLayerView kv,
                  Matrix out) override {
     Timed("attention", [&] { backend_->Attention(q, positions, shape, kv, out); });
@@ -90,6 +103,9 @@ class ProfiledBackend : public Backend {
   }
   void ReadRows(ConstMatrix src, absl::Span<float> host) override {
     Timed("read rows", [&] { backend_->ReadRows(src, host); });
+  }
+  void ArgmaxRows(ConstMatrix src, absl::Span<TokenId> best) override {
+    Timed("argmax", [&] { backend_->ArgmaxRows(src, best); });
   }
   void AttentionMass(const MassQuery& query, const AttentionShape& shape, KvLayerView kv,
                      absl::Span<float> out) override {

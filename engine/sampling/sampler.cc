@@ -119,6 +119,10 @@ struct Sampler::Impl {
   Impl(const SamplingParams& sampling_params, int vocab_size)
       : params(sampling_params), vocab(vocab_size), random(sampling_params.seed) {}
 
+  absl::Status NothingFinite() const {
+    return absl::InternalError(
+        absl::StrCat("none of the model's ", vocab, " logits is finite: the weights or the computation are damaged"));
+  }
   void Penalize(absl::Span<float> logits) const;
   TokenId Draw(absl::Span<const float> logits);
   void SetLogprobs(absl::Span<const float> raw_logits, SampledToken& sampled);
@@ -206,10 +210,7 @@ absl::StatusOr<SampledToken> Sampler::Sample(absl::Span<float> logits) {
   SLIMFILL_CHECK(logits.size() == static_cast<size_t>(impl_->vocab));
   SampledToken sampled;
   sampled.token = SanitizeAndArgmax(logits);
-  if (sampled.token < 0) {
-    return absl::InternalError(absl::StrCat("none of the model's ", logits.size(),
-                                            " logits is finite: the weights or the computation are damaged"));
-  }
+  if (sampled.token < 0) return impl_->NothingFinite();
   if (params.logprobs >= 0) impl_->raw_logits.assign(logits.begin(), logits.end());
   const bool penalties = HasPenalties(params);
   if (penalties) impl_->Penalize(logits);
@@ -224,6 +225,19 @@ absl::StatusOr<SampledToken> Sampler::Sample(absl::Span<float> logits) {
   if (penalties) ++impl_->generated_counts[sampled.token];
   if (params.logprobs >= 0) impl_->SetLogprobs(impl_->raw_logits, sampled);
   return sampled;
+}
+
+bool Sampler::NeedsOnlyBest() const {
+  const SamplingParams& params = impl_->params;
+  return params.temperature == 0 && params.logprobs < 0 && !HasPenalties(params) &&
+         impl_->sampled >= params.forced_tokens.size();
+}
+
+absl::StatusOr<SampledToken> Sampler::SampleBest(TokenId best) {
+  SLIMFILL_CHECK(NeedsOnlyBest());
+  if (best < 0) return impl_->NothingFinite();
+  ++impl_->sampled;
+  return SampledToken{.token = best};
 }
 
 }  // namespace slimfill::engine

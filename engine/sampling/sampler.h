@@ -60,6 +60,10 @@ class Sampler {
   // Logits [vocab] may be overwritten. One that is not finite is never chosen; if none is finite the result is
   // INTERNAL.
   absl::StatusOr<SampledToken> Sample(absl::Span<float> logits);
+  // Whether the next token is the most likely one, and nothing else of the logits is asked for.
+  bool NeedsOnlyBest() const;
+  // What Sample gives then. `best`: the most likely token, -1 when no logit is finite. REQUIRES: NeedsOnlyBest().
+  absl::StatusOr<SampledToken> SampleBest(TokenId best);
 
  private:
   struct Impl;

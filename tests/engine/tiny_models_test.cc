@@ -1,5 +1,6 @@
 // Tiny models as Hugging Face writes them (tests/golden/models) against transformers: logits, greedy answers, tokens
 // and chats; and pruned prefill on them against its definition.
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 
@@ -80,9 +81,19 @@ void CompareWithTransformers(const std::string& name, const nlohmann::json& gold
   std::printf("%s on %s: worst logits error %.2g of their deviation\n", name.c_str(), backend_name, worst);
 }
 
+bool Available(const std::string& backend) {
+  const std::vector<std::string> names = AvailableBackends();
+  return std::find(names.begin(), names.end(), backend) != names.end();
+}
+
 TEST_P(TinyModelsTest, ReferenceBackendEqualsTransformers) { CompareWithTransformers(name_, golden_, "ref", 1e-4); }
 
 TEST_P(TinyModelsTest, CpuBackendIsWithinBf16OfTransformers) { CompareWithTransformers(name_, golden_, "cpu", 0.03); }
+
+TEST_P(TinyModelsTest, CudaBackendIsWithinBf16OfTransformers) {
+  if (!Available("cuda")) GTEST_SKIP() << "this build or machine has no CUDA backend";
+  CompareWithTransformers(name_, golden_, "cuda", 0.03);
+}
 
 TEST_P(TinyModelsTest, TokenizerEqualsTransformers) {
   const auto source = Open(name_);
@@ -165,7 +176,8 @@ void RunPruned(const std::string& name, const nlohmann::json& golden, const char
 
 // Scores are made of queries and keys after norm and rotation, and the answer of what they chose to keep.
 TEST_P(TinyModelsTest, PrunedPrefillEqualsTheDefinition) {
-  for (const char* backend : {"ref", "cpu"}) {
+  for (const char* backend : {"ref", "cpu", "cuda"}) {
+    if (!Available(backend)) continue;
     Pruned pruned;
     ASSERT_NO_FATAL_FAILURE(RunPruned(name_, golden_, backend, pruned));
     ASSERT_TRUE(pruned.report.pruned);

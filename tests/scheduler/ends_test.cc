@@ -1,4 +1,6 @@
 // How requests end: cancelled, late, failed, drained, stopped.
+#include <vector>
+
 #include "base/metric_names.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -44,6 +46,30 @@ TEST(SchedulerEndsTest, CancelInDecodeEndsAtTheNextStepWithCancelled) {
   EXPECT_EQ(request.sink->token_times().size(), 4u);  // the step under way still counted
   EXPECT_TRUE(other.sink->finished().has_value());
   EXPECT_EQ(scene.metrics.Value(metric::kCancellations, {"decode"}), 1);
+}
+
+// --- A device that breaks ---
+
+TEST(SchedulerEndsTest, ABrokenDeviceEndsEveryRequestWithItsErrorAndIsReportedOnce) {
+  std::vector<absl::Status> reported;
+  SchedulerOptions options;
+  options.on_engine_failure = [&](const absl::Status& status) { reported.push_back(status); };
+  SteppedScheduler scene(options, DenseEngine());
+  const auto decoding = scene.Submit(1, 100, /*max_tokens=*/50);
+  const auto waiting = scene.Submit(2, 4096);
+  scene.engine.OnCall([&] {
+    if (decoding.sink->token_times().size() == 3) scene.engine.Break(absl::InternalError("the GPU failed"));
+  });
+  scene.RunUntilIdle();
+  for (const auto* request : {&decoding, &waiting}) {
+    EXPECT_EQ(request->sink->failed(), absl::InternalError("the GPU failed"));
+    EXPECT_TRUE(request->sink->legal());
+  }
+  const auto later = scene.Submit(3, 100);
+  scene.RunUntilIdle();
+  EXPECT_EQ(later.sink->failed(), absl::InternalError("the GPU failed"));
+  EXPECT_EQ(reported.size(), 1u);
+  EXPECT_EQ(scene.engine.pages_used(), 0);
 }
 
 TEST(SchedulerEndsTest, CancelOfUnknownOrFinishedIdsIsIgnored) {

@@ -83,6 +83,15 @@ class FakeEngine final : public engine::Engine {
     absl::MutexLock lock(&mutex_);
     scripts_[key] = std::move(script);
   }
+  // From now on the device below has failed.
+  void Break(absl::Status status) {
+    absl::MutexLock lock(&mutex_);
+    health_ = std::move(status);
+  }
+  absl::Status Health() const override {
+    absl::MutexLock lock(&mutex_);
+    return health_;
+  }
   // Runs on the engine thread at the end of every call, after its time has passed. Before the first request.
   void OnCall(std::function<void()> hook) { hook_ = std::move(hook); }
 
@@ -338,6 +347,7 @@ class FakeEngine final : public engine::Engine {
   int live_ ABSL_GUARDED_BY(mutex_) = 0;
   int idle_chunks_ ABSL_GUARDED_BY(mutex_) = 0;
   int max_live_ ABSL_GUARDED_BY(mutex_) = 0;
+  absl::Status health_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace slimfill::test

@@ -96,7 +96,9 @@ TEST_P(SwiGluTest, MatchesReferenceInEveryBatch) {
       TestMatrix ref_in(*ref_, DType::kF32, rows, hidden, x), ref_out(*ref_, DType::kF32, rows, hidden, start);
       backend_->SwiGluFfn(in.view(), *packed_gate_up, *packed_down, out.view());
       ref_->SwiGluFfn(ref_in.view(), *ref_gate_up, *ref_down, ref_out.view());
-      EXPECT_LE(RowError(out.Read(), ref_out.Read(), hidden), Tolerance(*backend_, 1e-6, 7e-3))
+      // cuda rounds gate and up to bf16 before they are multiplied, cpu only the product.
+      const double bf16 = std::string(backend_->name()) == "cuda" ? 1e-2 : 7e-3;
+      EXPECT_LE(RowError(out.Read(), ref_out.Read(), hidden), Tolerance(*backend_, 1e-6, bf16))
           << rows << " rows, " << hidden << ", " << ffn;
       for (int64_t row : {int64_t{0}, rows / 2, rows - 1}) {
         if (rows == 0) break;

@@ -100,10 +100,14 @@ double Tolerance(const Backend& backend, double f32, double bf16);
 class OpsTest : public testing::TestWithParam<BackendCase> {
  protected:
   OpsTest();
+  void SetUp() override;  // skips where the machine cannot run the backend
   DType act() const { return backend_->activation_dtype(); }
 
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<Backend> ref_;
+
+ private:
+  absl::Status status_;
 };
 
 }  // namespace slimfill::engine

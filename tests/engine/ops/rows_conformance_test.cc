@@ -1,6 +1,7 @@
 // Row ops against the reference: embedding, normalisation, rotation, gathering, reading.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "tests/engine/ops/ops_test_util.h"
@@ -152,6 +153,95 @@ TEST_P(RowOpsTest, RotatesQueriesAndWritesKeysAndValues) {
           << shape.head_dim << " up to " << last;
     }
   }
+}
+
+TEST_P(RowOpsTest, DecodeAppendsEachRowToItsOwnSequence) {
+  Random random(7);
+  for (const AttentionShape& shape : {AttentionShape{2, 2, 16}, {6, 2, 64}, {8, 2, 128}}) {
+    const std::vector<int32_t> positions = {0, 63, 200, 64};
+    const std::vector<std::vector<int32_t>> blocks = {{0}, {0}, {0, 2, 3}, {0, 1}};
+    const std::vector<float> values = random.Values(4 * shape.qkv_cols());
+    const auto table = *backend_->Upload(CosSin(201, shape.head_dim));
+    TestMatrix together(*backend_, act(), 4, shape.qkv_cols(), values);
+    TestMatrix alone(*backend_, act(), 4, shape.qkv_cols(), values);
+    std::vector<std::unique_ptr<TestKv>> together_kv, alone_kv;
+    std::vector<KvLayerView> views;
+    for (const std::vector<int32_t>& held : blocks) {
+      together_kv.push_back(std::make_unique<TestKv>(*backend_, shape, held));
+      alone_kv.push_back(std::make_unique<TestKv>(*backend_, shape, held));
+      views.push_back(together_kv.back()->view());
+    }
+    backend_->RopeAppendKvDecode(together.view(), positions, *table, shape, views);
+    std::vector<std::byte> got(backend_->KvPageBytes(shape)), want(got.size());
+    for (size_t i = 0; i < positions.size(); ++i) {
+      backend_->RopeAppendKv(alone.view().Rows(static_cast<int64_t>(i), 1), {positions[i]}, *table, shape,
+                             alone_kv[i]->view());
+      EXPECT_EQ(together.RowBytes(static_cast<int64_t>(i)).substr(0, shape.q_cols() * DTypeBytes(act())),
+                alone.RowBytes(static_cast<int64_t>(i)).substr(0, shape.q_cols() * DTypeBytes(act())));
+      for (size_t page = 0; page < blocks[i].size(); ++page) {
+        backend_->ReadPage(views[i][page].page, absl::MakeSpan(got));
+        backend_->ReadPage(alone_kv[i]->view()[page].page, absl::MakeSpan(want));
+        EXPECT_EQ(got, want);
+      }
+    }
+  }
+}
+
+TEST_P(RowOpsTest, ChoosesTheFirstOfTheLargestFiniteElements) {
+  constexpr float kInf = std::numeric_limits<float>::infinity(), kNan = std::numeric_limits<float>::quiet_NaN();
+  Random random(8);
+  for (int64_t cols : {1, 31, 500, 3001}) {
+    std::vector<float> values = random.Values(6 * cols, 5.0f);
+    std::vector<TokenId> want(6);
+    for (int64_t row = 0; row < 6; ++row) {
+      float* begin = values.data() + row * cols;
+      if (row == 1) std::fill_n(begin, cols, -7.0f);
+      if (row == 2) begin[cols / 2] = 9, begin[cols - 1] = 9;
+      if (row == 3) begin[cols / 3] = kInf, begin[0] = kNan;
+      if (row == 4) std::fill_n(begin, cols, kNan);
+      if (row == 5) std::fill_n(begin, cols, -kInf);
+      want[row] = -1;
+      for (int64_t j = 0; j < cols; ++j) {
+        if (std::isfinite(begin[j]) && (want[row] < 0 || begin[j] > begin[want[row]])) {
+          want[row] = static_cast<TokenId>(j);
+        }
+      }
+    }
+    TestMatrix matrix(*backend_, DType::kF32, 6, cols, values);
+    std::vector<TokenId> got(6, 77);
+    backend_->ArgmaxRows(matrix.view(), absl::MakeSpan(got));
+    EXPECT_EQ(got, want) << cols;
+  }
+}
+
+TEST_P(RowOpsTest, ReadsWhatWasThereWhenTheReadBegan) {
+  const int64_t bytes = 100 * 1000;
+  std::vector<std::unique_ptr<Buffer>> pages;
+  std::vector<absl::Span<const std::byte>> sources;
+  std::vector<std::byte> want;
+  const auto data = [&](size_t i) { return static_cast<std::byte*>(pages[i]->data()); };
+  for (int i = 0; i < 20; ++i) {
+    pages.push_back(*backend_->Allocate(bytes));
+    const std::vector<std::byte> content(bytes, static_cast<std::byte>(i + 1));
+    backend_->WritePage(content, data(i));
+    sources.emplace_back(data(i), bytes);
+    want.insert(want.end(), content.begin(), content.end());
+  }
+  std::vector<std::byte> got(20 * bytes), dropped(bytes);
+  { const std::unique_ptr<PendingRead> unwanted = backend_->BeginRead({sources[3]}, absl::MakeSpan(dropped)); }
+  const std::unique_ptr<PendingRead> pending = backend_->BeginRead(sources, absl::MakeSpan(got));
+  for (int i = 0; i < 20; i += 2) backend_->ZeroPage(data(i), bytes);
+  for (int i = 1; i < 20; i += 2) backend_->WritePage(std::vector<std::byte>(bytes), data(i));
+  if (pending != nullptr) {
+    EXPECT_TRUE(pending->Wait().ok());
+  }
+  EXPECT_EQ(got, want);
+  for (int i = 0; i < 20; ++i) {
+    std::vector<std::byte> now(bytes, std::byte{9});
+    backend_->ReadPage(data(i), absl::MakeSpan(now));
+    EXPECT_EQ(now, std::vector<std::byte>(bytes));
+  }
+  EXPECT_TRUE(backend_->Finish().ok());
 }
 
 TEST_P(RowOpsTest, GathersRowsIntoAnotherMatrixAndInPlace) {
