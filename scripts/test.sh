@@ -12,9 +12,11 @@ source scripts/lib.sh
 preset=${1:-release}
 
 EMULATED_TESTS=(cusim_test ops_test cuda_backend_test)
-run_cuda_emulated() { # PRESET
-  local preset=$1 tests=("${EMULATED_TESTS[@]}")
-  [ "$preset" = cuda-emulated ] && tests+=(engine_cuda_test engine_cuda_model_test tiny_models_test real_models_test)
+# With the whole engine on the emulated device (`scripts/test.sh cuda-emulated`) or the backend alone (as part of all
+# tests, which would take minutes more).
+run_cuda_emulated() { # PRESET [engine]
+  local preset=$1 engine=${2:-} tests=("${EMULATED_TESTS[@]}")
+  [ "$engine" = engine ] && tests+=(engine_cuda_test engine_cuda_model_test tiny_models_test real_models_test)
   build "$preset" "${tests[@]/#/tests/}"
   step "CUDA backend on the emulated device ($preset)"
   local test status=0
@@ -23,9 +25,9 @@ run_cuda_emulated() { # PRESET
     *-tsan) "build/$preset/tests/ops_test" --gtest_brief=1 --gtest_filter="$TSAN_OPS" || status=1 ;;
     *) "build/$preset/tests/ops_test" --gtest_brief=1 --gtest_filter='*cuda*' || status=1 ;;
   esac
-  if [ "$preset" = cuda-emulated ]; then
-    ctest --preset "$preset" -R 'cuda_schedule|CudaEngineTest|CudaModelTest|TinyModelsTest.(Cuda|Pruned)|SmolLM2_cuda' -j "$(nproc)" || status=1
-  fi
+  local more=cuda_schedule
+  [ "$engine" = engine ] && more+='|CudaEngineTest|CudaModelTest|TinyModelsTest.(Cuda|Pruned)|SmolLM2_cuda'
+  if [ "$preset" = cuda-emulated ]; then ctest --preset "$preset" -R "$more" -j "$(nproc)" || status=1; fi
   return $status
 }
 # A fiber costs ThreadSanitizer 0.4 ms: the tests that cover every kernel with the fewest blocks.
@@ -49,7 +51,8 @@ esac
 bash scripts/setup.sh
 /usr/bin/python3 scripts/check_layers.py
 case "$preset" in
-  cuda-emulated*) run_cuda_emulated "$preset"; exit ;;
+  cuda-emulated) run_cuda_emulated "$preset" engine; exit ;;
+  cuda-emulated-*) run_cuda_emulated "$preset"; exit ;;
   cuda) run_cuda; exit ;;
 esac
 build "$preset"

@@ -37,8 +37,13 @@ std::string CudaBackend::description() const {
                       device_.memory_bytes >> 20, " MiB");
 }
 
+// A page or row may still be on its way to or from the host when the request that owned it ends.
+BeforeFree CudaBackend::BeforeFreeing() {
+  return [this](const MemoryRange& range) { transfers_->BeforeWrite(range); };
+}
+
 absl::StatusOr<std::unique_ptr<Buffer>> CudaBackend::Allocate(int64_t bytes) {
-  SLIMFILL_ASSIGN_OR_RETURN(std::unique_ptr<Buffer> buffer, AllocateOnDevice(bytes, compute_.get()));
+  SLIMFILL_ASSIGN_OR_RETURN(std::unique_ptr<Buffer> buffer, AllocateOnDevice(bytes, compute_.get(), BeforeFreeing()));
   transfers_->BeforeWrite(MemoryRange(buffer->data(), bytes));
   Check(cudaMemsetAsync(buffer->data(), 0, bytes, compute_.get()), "zeroing memory");
   return buffer;
@@ -46,7 +51,7 @@ absl::StatusOr<std::unique_ptr<Buffer>> CudaBackend::Allocate(int64_t bytes) {
 
 absl::StatusOr<std::unique_ptr<Buffer>> CudaBackend::Upload(absl::Span<const float> values) {
   const auto bytes = static_cast<int64_t>(values.size() * sizeof(float));
-  SLIMFILL_ASSIGN_OR_RETURN(std::unique_ptr<Buffer> buffer, AllocateOnDevice(bytes, compute_.get()));
+  SLIMFILL_ASSIGN_OR_RETURN(std::unique_ptr<Buffer> buffer, AllocateOnDevice(bytes, compute_.get(), BeforeFreeing()));
   transfers_->BeforeWrite(MemoryRange(buffer->data(), bytes));
   Check(cudaMemcpyAsync(buffer->data(), values.data(), bytes, cudaMemcpyHostToDevice, compute_.get()), "uploading");
   return buffer;

@@ -71,6 +71,7 @@ class CudaBackend : public Backend {
  private:
   explicit CudaBackend(DeviceInfo device) : device_(std::move(device)), compute_(health_) {}
 
+  BeforeFree BeforeFreeing();
   void BeforeRead(ConstMatrix m) { transfers_->BeforeRead(MemoryRange(m)); }
   void BeforeWrite(Matrix m) { transfers_->BeforeWrite(MemoryRange(m)); }
   // The pages' table, uploaded (not sent yet), after waiting for what is on its way into them.

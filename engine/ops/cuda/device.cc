@@ -1,6 +1,7 @@
 #include "engine/ops/cuda/device.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
@@ -19,13 +20,18 @@ std::string MiB(int64_t bytes) { return absl::StrCat((bytes + (1 << 20) - 1) >> 
 
 class DeviceBuffer : public Buffer {
  public:
-  DeviceBuffer(void* data, int64_t bytes, cudaStream_t stream) : Buffer(data, bytes), stream_(stream) {}
+  DeviceBuffer(void* data, int64_t bytes, cudaStream_t stream, BeforeFree before_free)
+      : Buffer(data, bytes), range_(data, bytes), stream_(stream), before_free_(std::move(before_free)) {}
   ~DeviceBuffer() override {
-    if (data_ != nullptr) cudaFreeAsync(data_, stream_);
+    if (data_ == nullptr) return;
+    if (before_free_) before_free_(range_);
+    cudaFreeAsync(data_, stream_);
   }
 
  private:
+  const MemoryRange range_;
   const cudaStream_t stream_;
+  const BeforeFree before_free_;
 };
 
 // Memory that is given back stays with the process: the next request takes it without asking the driver.
@@ -77,11 +83,11 @@ int64_t FreeDeviceBytes() {
   return static_cast<int64_t>(free + (reserved - std::min(used, reserved)));
 }
 
-absl::StatusOr<std::unique_ptr<Buffer>> AllocateOnDevice(int64_t bytes, cudaStream_t stream) {
+absl::StatusOr<std::unique_ptr<Buffer>> AllocateOnDevice(int64_t bytes, cudaStream_t stream, BeforeFree before_free) {
   SLIMFILL_CHECK(bytes >= 0);
   void* data = nullptr;
   const cudaError_t error = cudaMallocAsync(&data, static_cast<size_t>(std::max<int64_t>(bytes, 1)), stream);
-  if (error == cudaSuccess) return std::make_unique<DeviceBuffer>(data, bytes, stream);
+  if (error == cudaSuccess) return std::make_unique<DeviceBuffer>(data, bytes, stream, std::move(before_free));
   if (error != cudaErrorMemoryAllocation) {
     return absl::InternalError(
         absl::StrCat("the GPU failed: allocating: ", cudaGetErrorName(error), ": the server has to start again"));

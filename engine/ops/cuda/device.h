@@ -4,11 +4,13 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
 #include "absl/status/statusor.h"
 #include "engine/ops/cuda/health.h"
+#include "engine/ops/cuda/memory_range.h"
 #include "engine/tensor/matrix.h"
 
 namespace slimfill::engine::cuda {
@@ -26,8 +28,12 @@ absl::StatusOr<DeviceInfo> OpenDevice();
 // What an allocation could get now: free, or kept by us for reuse.
 int64_t FreeDeviceBytes();
 
+// Called before memory is given back: `stream` must wait for what other streams still do with it.
+using BeforeFree = std::function<void(const MemoryRange&)>;
+
 // Device memory, not initialised; given back in the order of `stream`, which must outlive it. RESOURCE_EXHAUSTED, with
 // what is needed, what there is and the flag to lower; INTERNAL when the device has failed.
-absl::StatusOr<std::unique_ptr<Buffer>> AllocateOnDevice(int64_t bytes, cudaStream_t stream);
+absl::StatusOr<std::unique_ptr<Buffer>> AllocateOnDevice(int64_t bytes, cudaStream_t stream,
+                                                         BeforeFree before_free = nullptr);
 
 }  // namespace slimfill::engine::cuda
