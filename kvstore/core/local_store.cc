@@ -243,8 +243,9 @@ absl::Status LocalKvStore::Publish(PendingValue value) {
   auto stored = std::make_shared<const Value>(key, std::move(value.buffer_), value.writer_.Finish());
   // The parent may have been published since.
   if (!value.parent_ && value.parent_key_ != BlockKey{}) value.parent_ = index_.LinkParent(value.parent_key_);
-  if (!index_.Insert(value.key_, std::move(stored), std::move(value.parent_), std::move(value.ownership_)))
+  if (!index_.Insert(value.key_, std::move(stored), std::move(value.parent_), std::move(value.ownership_))) {
     return absl::OkStatus();
+  }
   if (owner != 0) {
     // The lease may have ended while the value was written, and then nobody else will ever remove it.
     absl::Status added = leases_.AddPrivateBlock(owner, key, clock_.Now());
@@ -300,12 +301,16 @@ void LocalKvStore::Record(const ReadCounts& counts) {
   if (counts.corrupt > 0) metrics_->Add(metric::kKvCorruptBlocks, {}, static_cast<double>(counts.corrupt));
 }
 
-absl::StatusOr<ValueRange> LocalKvStore::Read(const BlockKey& key, uint64_t offset, uint64_t length, LeaseId lease) {
+absl::StatusOr<ValueRange> LocalKvStore::Read(const BlockKey& key, uint64_t offset, uint64_t length, LeaseId lease,
+                                              bool receiver_verifies) {
   EndExpiredLeases(clock_.Now());
   ReadCounts counts;
   const absl::Cleanup record = [&] { Record(counts); };
   SLIMFILL_ASSIGN_OR_RETURN(Index::Found found, Find(key, lease, counts));
-  absl::StatusOr<absl::Span<const std::byte>> bytes = found.value->Read(offset, length);
+  const Value& value = *found.value;
+  const absl::StatusOr<absl::Span<const std::byte>> bytes = receiver_verifies && value.IsWholePages(offset, length)
+                                                                ? value.ReadUnverified(offset, length)
+                                                                : value.Read(offset, length);
   SLIMFILL_RETURN_IF_ERROR(Settle(bytes.status(), found, counts));
   return ValueRange{std::move(found.value), *bytes};
 }

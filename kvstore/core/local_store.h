@@ -66,7 +66,7 @@ class PendingValue {
   PagedWriter writer_;
 };
 
-// A range of a stored value, verified. Its bytes stay as long as it does, whatever happens to the block.
+// A range of a stored value. Its bytes stay as long as it does, whatever happens to the block.
 struct ValueRange {
   std::shared_ptr<const Value> value;
   absl::Span<const std::byte> bytes;
@@ -106,8 +106,10 @@ class LocalKvStore final : public KvStore {
   absl::Status PutOne(const PutItem& item, LeaseId lease);
   // REQUIRES: value.written() == value.size(). OK as well when another writer was faster.
   absl::Status Publish(PendingValue value);
-  // NOT_FOUND, OUT_OF_RANGE, DATA_LOSS as in Fetch.
-  absl::StatusOr<ValueRange> Read(const BlockKey& key, uint64_t offset, uint64_t length, LeaseId lease);
+  // NOT_FOUND, OUT_OF_RANGE, DATA_LOSS as in Fetch. `receiver_verifies`: a range of whole pages is not read here,
+  // because its receiver compares it with the value's checksums.
+  absl::StatusOr<ValueRange> Read(const BlockKey& key, uint64_t offset, uint64_t length, LeaseId lease,
+                                  bool receiver_verifies = false);
   // Values that have the ranges, not verified: for readers in other processes, who do that themselves. One answer per
   // range: NOT_FOUND, OUT_OF_RANGE.
   struct Range {

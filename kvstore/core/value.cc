@@ -18,6 +18,16 @@ absl::Status Value::CheckRange(uint64_t offset, uint64_t length) const {
                                             " bytes: ask for bytes it has"));
 }
 
+bool Value::IsWholePages(uint64_t offset, uint64_t length) const {
+  const uint64_t end = offset + length;
+  return offset % kChecksumPageBytes == 0 && (end % kChecksumPageBytes == 0 || end == size());
+}
+
+absl::StatusOr<absl::Span<const std::byte>> Value::ReadUnverified(uint64_t offset, uint64_t length) const {
+  SLIMFILL_RETURN_IF_ERROR(CheckRange(offset, length));
+  return absl::Span<const std::byte>(buffer_.bytes()).subspan(offset, length);
+}
+
 absl::StatusOr<absl::Span<const std::byte>> Value::Read(uint64_t offset, uint64_t length) const {
   SLIMFILL_RETURN_IF_ERROR(CheckRange(offset, length));
   const PageRange pages = PagesOf(offset, length);

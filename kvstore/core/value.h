@@ -25,8 +25,6 @@ class Value {
       : key_(key), buffer_(std::move(buffer)), checksums_(std::move(checksums)) {}
 
   uint64_t size() const { return buffer_.bytes().size(); }
-  // Not verified: for those who compare with checksums() themselves.
-  absl::Span<const std::byte> bytes() const { return buffer_.bytes(); }
   // Of each page of kChecksumPageBytes; the last one may be shorter.
   absl::Span<const uint64_t> checksums() const { return checksums_; }
   // Buffer::place.
@@ -35,9 +33,14 @@ class Value {
   // OUT_OF_RANGE when the value has no such bytes.
   absl::Status CheckRange(uint64_t offset, uint64_t length) const;
 
+  // Whether the range consists of whole pages: then checksums() tell whether its bytes are sound.
+  bool IsWholePages(uint64_t offset, uint64_t length) const;
+
   // The range's bytes, once the pages that it touches have been verified. OUT_OF_RANGE; DATA_LOSS on a mismatch.
   absl::StatusOr<absl::Span<const std::byte>> Read(uint64_t offset, uint64_t length) const;
-  // The same, copied as it is verified; `to` is undefined when the status is not OK.
+  // Not verified: for those who compare with checksums() themselves. OUT_OF_RANGE.
+  absl::StatusOr<absl::Span<const std::byte>> ReadUnverified(uint64_t offset, uint64_t length) const;
+  // As Read, copied as it is verified; `to` is undefined when the status is not OK.
   absl::Status CopyTo(uint64_t offset, absl::Span<std::byte> to) const;
 
  private:

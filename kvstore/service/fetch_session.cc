@@ -14,13 +14,10 @@ namespace {
 
 constexpr uint64_t kFailureBytes = 256;  // a failure's share of a message: its text and fields
 
-// Pieces end with the pages of the value, whose checksums need not be computed again.
-uint64_t BytesToPageEnd(uint64_t offset) { return kChecksumPageBytes - offset % kChecksumPageBytes; }
-
+// Of a piece, which ends with its page of the value at the latest: a whole page's need not be computed again.
 uint64_t ChecksumOf(const BlockKey& key, const Value& value, uint64_t offset, absl::Span<const std::byte> bytes) {
-  const bool whole_page =
-      offset % kChecksumPageBytes == 0 && (bytes.size() == kChecksumPageBytes || offset + bytes.size() == value.size());
-  return whole_page ? value.checksums()[offset / kChecksumPageBytes] : Checksum(key, offset, bytes);
+  return value.IsWholePages(offset, bytes.size()) ? value.checksums()[offset / kChecksumPageBytes]
+                                                  : Checksum(key, offset, bytes);
 }
 
 }  // namespace
@@ -42,15 +39,9 @@ absl::StatusOr<FetchSession> FetchSession::Create(LocalKvStore& store, const v1:
   return FetchSession(store, request, message_bytes, std::move(ranges));
 }
 
-absl::StatusOr<ValueRange> FetchSession::Find(const LocalKvStore::Range& range) {
-  const uint64_t end = range.offset + range.length;
-  if (!verify_ && range.offset % kChecksumPageBytes == 0) {
-    SLIMFILL_ASSIGN_OR_RETURN(const std::shared_ptr<const Value> value, store_->Locate({range}, lease_).front());
-    if (end % kChecksumPageBytes == 0 || end == value->size()) {
-      return ValueRange{value, value->bytes().subspan(range.offset, range.length)};
-    }
-  }
-  return store_->Read(range.key, range.offset, range.length, lease_);
+uint64_t FetchSession::NextPieceBytes() const {
+  const uint64_t offset = ranges_[next_].offset + sent_;
+  return std::min<uint64_t>(current_.bytes.size() - sent_, kChecksumPageBytes - offset % kChecksumPageBytes);
 }
 
 bool FetchSession::Next(FetchMessage* message) {
@@ -59,7 +50,8 @@ bool FetchSession::Next(FetchMessage* message) {
   while (next_ < ranges_.size() && room > 0) {
     if (current_.value == nullptr) {
       const LocalKvStore::Range& range = ranges_[next_];
-      absl::StatusOr<ValueRange> found = Find(range);
+      absl::StatusOr<ValueRange> found =
+          store_->Read(range.key, range.offset, range.length, lease_, receiver_verifies_);
       if (!found.ok()) {
         *message->failures.add_failures() = MakeItemStatus(static_cast<uint32_t>(next_), found.status());
         ++next_;
@@ -71,6 +63,8 @@ bool FetchSession::Next(FetchMessage* message) {
       // A range that does not fit any more starts the next message, unless it is longer than any message.
       if (room < message_bytes_ && range.length > room && range.length <= message_bytes_) break;
     }
+    // Where the receiver verifies, no page is cut: its parts would leave with checksums of what nobody has verified.
+    if (receiver_verifies_ && room < NextPieceBytes()) break;
     room -= AddPiece(room, message);
   }
   return !message->empty();
@@ -79,7 +73,7 @@ bool FetchSession::Next(FetchMessage* message) {
 uint64_t FetchSession::AddPiece(uint64_t room, FetchMessage* message) {
   const LocalKvStore::Range& range = ranges_[next_];
   const uint64_t offset = range.offset + sent_;
-  const absl::Span<const std::byte> bytes = current_.bytes.subspan(sent_, std::min(room, BytesToPageEnd(offset)));
+  const absl::Span<const std::byte> bytes = current_.bytes.subspan(sent_, std::min(room, NextPieceBytes()));
   message->pieces.push_back({.ordinal = static_cast<uint32_t>(next_),
                              .offset = offset,
                              .checksum = ChecksumOf(range.key, *current_.value, offset, bytes),

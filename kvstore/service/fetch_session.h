@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "kvstore/api/checksum.h"
 #include "kvstore/core/local_store.h"
 #include "kvstore/service/fetch_message.h"
 #include "slimfill/v1/kvstore.pb.h"
@@ -33,19 +34,18 @@ class FetchSession {
                std::vector<LocalKvStore::Range> ranges)
       : store_(&store),
         lease_(request.lease()),
-        verify_(request.verify()),
+        receiver_verifies_(!request.verify() && message_bytes >= kChecksumPageBytes),
         message_bytes_(message_bytes),
         ranges_(std::move(ranges)) {}
 
-  // The range's bytes, verified unless their receiver can do it.
-  absl::StatusOr<ValueRange> Find(const LocalKvStore::Range& range);
-
+  // How long the next piece of the current range would be, if there were room: up to the end of its page of the value.
+  uint64_t NextPieceBytes() const;
   // The next piece of the current range, at most `room` bytes; returns how many.
   uint64_t AddPiece(uint64_t room, FetchMessage* message);
 
   LocalKvStore* store_;
   LeaseId lease_;
-  bool verify_;
+  bool receiver_verifies_;  // whole pages, against the checksums that they were stored with
   uint32_t message_bytes_;
   std::vector<LocalKvStore::Range> ranges_;
   size_t next_ = 0;     // the current range

@@ -162,5 +162,42 @@ TEST_F(FetchSessionTest, RefusesRequestsPastTheLimits) {
   EXPECT_THAT(message_of(many_ranges), HasSubstr("more than 1000 items"));
 }
 
+// Bytes that changed in memory never leave with a checksum that holds, however messages cut the value.
+TEST_F(FetchSessionTest, DamageIsNeverSentWithAChecksumThatHolds) {
+  for (const uint32_t message_bytes : {kMessage, 65536u, 100000u, 300000u}) {
+    for (const size_t first : {size_t{1000}, size_t{70000}}) {
+      store_ = LocalKvStore::Create(Options(), clock_, nullptr).value();
+      Put(1, first);
+      Put(2, 400000);
+      const_cast<std::byte&>(store_->Read(Key(2), 250000, 1, 0)->bytes[0]) ^= std::byte{1};
+      request_.Clear();
+      request_.set_max_message_bytes(message_bytes);
+      AddRange(1, 0, first, &request_);
+      AddRange(2, 0, 400000, &request_);
+      bool told = false;
+      for (const v1::FetchResponse& message : AllMessages()) {
+        for (const v1::ItemStatus& failure : message.failures())
+          told |= failure.code() == static_cast<int>(Code::kDataLoss);
+        for (const v1::Chunk& chunk : message.chunks()) {
+          const auto data =
+              absl::MakeConstSpan(reinterpret_cast<const std::byte*>(chunk.data().data()), chunk.data().size());
+          told |= Checksum(Key(1 + chunk.ordinal()), chunk.offset(), data) != chunk.checksum();
+        }
+      }
+      EXPECT_TRUE(told) << message_bytes << " after " << first;
+    }
+  }
+}
+
+TEST_F(FetchSessionTest, EveryRangeIsOneHit) {
+  Put(1, 100000);
+  for (const uint64_t length : {uint64_t{100000}, kChecksumPageBytes, uint64_t{70000}, uint64_t{5}}) {
+    AddRange(1, 0, length, &request_);
+  }
+  request_.set_max_message_bytes(1 << 20);
+  AllMessages();
+  EXPECT_EQ(store_->Stats(absl::InfiniteFuture())->hits, 4u);
+}
+
 }  // namespace
 }  // namespace slimfill::kvstore
