@@ -83,6 +83,12 @@ BlockKey RandomKey() {
   return key;
 }
 
+uint64_t RandomNumber() {
+  uint64_t number = 0;
+  SLIMFILL_CHECK(RAND_bytes(reinterpret_cast<unsigned char*>(&number), sizeof(number)) == 1);
+  return number;
+}
+
 std::string ToHex(const BlockKey& key) {
   return absl::BytesToHexString(absl::string_view(reinterpret_cast<const char*>(key.bytes.data()), key.bytes.size()));
 }

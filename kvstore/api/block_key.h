@@ -31,8 +31,9 @@ BlockKey UpperLayersKey(const BlockKey& block);
 // Key of a request's private value: SHA-256(nonce || layer || block).
 BlockKey PrivateKey(const BlockKey& nonce, uint32_t layer, uint32_t block);
 
-// 256 random bits from the system's generator.
+// 256 and 64 random bits from the system's generator.
 BlockKey RandomKey();
+uint64_t RandomNumber();
 
 std::string ToHex(const BlockKey& key);
 

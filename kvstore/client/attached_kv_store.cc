@@ -2,15 +2,18 @@
 
 #include <utility>
 
-#include "base/metric_names.h"
 #include "base/status.h"
 #include "kvstore/api/limits.h"
+#include "kvstore/api/transfer_metrics.h"
 #include "kvstore/shm/protocol.h"
 
 namespace slimfill::kvstore {
 namespace {
 
 using ItemStatuses = ShmConnection::ItemStatuses;
+
+uint64_t BytesOf(const FetchItem& item) { return item.destination.size(); }
+uint64_t BytesOf(const PutItem& item) { return ValueBytes(item); }
 
 // The items without an answer.
 template <typename Item>
@@ -74,46 +77,39 @@ void AttachedKvStore::DropIfBroken(const std::shared_ptr<ShmConnection>& connect
   try_again_ = clock_.Now() + options_.attach_pause;
 }
 
-absl::StatusOr<std::vector<absl::Status>> AttachedKvStore::Fetch(absl::Span<const FetchItem> items, LeaseId lease,
-                                                                 absl::Time deadline) {
-  SLIMFILL_RETURN_IF_ERROR(CheckFetch(items, store_->limits()));
+template <typename Item>
+absl::StatusOr<std::vector<absl::Status>> AttachedKvStore::Move(const char* direction, ByMemory<Item> by_memory,
+                                                                ByGrpc<Item> by_grpc, absl::Span<const Item> items,
+                                                                LeaseId lease, absl::Time deadline) {
   const std::shared_ptr<ShmConnection> connection = items.empty() ? nullptr : Connection(deadline);
-  if (connection == nullptr) return store_->Fetch(items, lease, deadline);
+  if (connection == nullptr) return ((*store_).*by_grpc)(items, lease, deadline);
   const absl::Time start = clock_.Now();
   if (start >= deadline) return DeadlineExpired();
-  const absl::StatusOr<ItemStatuses> statuses = connection->Fetch(items, lease, absl::Now() + (deadline - start));
+  const absl::StatusOr<ItemStatuses> statuses =
+      ((*connection).*by_memory)(items, lease, absl::Now() + (deadline - start));
   if (!statuses.ok()) {
     DropIfBroken(connection);
-    return store_->Fetch(items, lease, deadline);
+    return ((*store_).*by_grpc)(items, lease, deadline);  // a block that was put already keeps its value
   }
   uint64_t bytes = 0;
   for (size_t i = 0; i < items.size(); ++i) {
-    if ((*statuses)[i].has_value() && (*statuses)[i]->ok()) bytes += items[i].destination.size();
+    if ((*statuses)[i].has_value() && (*statuses)[i]->ok()) bytes += BytesOf(items[i]);
   }
-  RecordTransfer("fetch", bytes, start);
-  const std::vector<FetchItem> left = Unanswered(items, *statuses);
-  return Merge(*statuses, store_->Fetch(left, lease, deadline));
+  RecordTransfer(metrics_, direction, path(), bytes, clock_.Now() - start);
+  const std::vector<Item> left = Unanswered(items, *statuses);
+  return Merge(*statuses, ((*store_).*by_grpc)(left, lease, deadline));
+}
+
+absl::StatusOr<std::vector<absl::Status>> AttachedKvStore::Fetch(absl::Span<const FetchItem> items, LeaseId lease,
+                                                                 absl::Time deadline) {
+  SLIMFILL_RETURN_IF_ERROR(CheckFetch(items, store_->limits()));
+  return Move("fetch", &ShmConnection::Fetch, &GrpcKvStore::Fetch, items, lease, deadline);
 }
 
 absl::StatusOr<std::vector<absl::Status>> AttachedKvStore::Put(absl::Span<const PutItem> items, LeaseId lease,
                                                                absl::Time deadline) {
   SLIMFILL_RETURN_IF_ERROR(CheckPut(items, store_->limits()));
-  const std::shared_ptr<ShmConnection> connection = items.empty() ? nullptr : Connection(deadline);
-  if (connection == nullptr) return store_->Put(items, lease, deadline);
-  const absl::Time start = clock_.Now();
-  if (start >= deadline) return DeadlineExpired();
-  const absl::StatusOr<ItemStatuses> statuses = connection->Put(items, lease, absl::Now() + (deadline - start));
-  if (!statuses.ok()) {
-    DropIfBroken(connection);
-    return store_->Put(items, lease, deadline);  // what is there already keeps its value
-  }
-  uint64_t bytes = 0;
-  for (size_t i = 0; i < items.size(); ++i) {
-    if ((*statuses)[i].has_value() && (*statuses)[i]->ok()) bytes += ValueBytes(items[i]);
-  }
-  RecordTransfer("put", bytes, start);
-  const std::vector<PutItem> left = Unanswered(items, *statuses);
-  return Merge(*statuses, store_->Put(left, lease, deadline));
+  return Move("put", &ShmConnection::Put, &GrpcKvStore::Put, items, lease, deadline);
 }
 
 absl::StatusOr<PrefixMatch> AttachedKvStore::MatchPrefix(absl::Span<const BlockKey> keys, absl::Time deadline) {
@@ -127,11 +123,5 @@ absl::Status AttachedKvStore::Renew(LeaseId lease, absl::Time deadline) { return
 void AttachedKvStore::Release(LeaseId lease) { store_->Release(lease); }
 
 absl::StatusOr<StoreStats> AttachedKvStore::Stats(absl::Time deadline) { return store_->Stats(deadline); }
-
-void AttachedKvStore::RecordTransfer(const char* direction, uint64_t bytes, absl::Time start) {
-  if (metrics_ == nullptr) return;
-  metrics_->Add(metric::kKvTransferBytes, {direction, path()}, static_cast<double>(bytes));
-  metrics_->Observe(metric::kKvTransferSeconds, absl::ToDoubleSeconds(clock_.Now() - start), {direction, path()});
-}
 
 }  // namespace slimfill::kvstore

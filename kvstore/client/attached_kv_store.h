@@ -43,11 +43,21 @@ class AttachedKvStore final : public KvStore {
   const char* path() const override { return "shm"; }
 
  private:
+  template <typename Item>
+  using ByMemory = absl::StatusOr<ShmConnection::ItemStatuses> (ShmConnection::*)(absl::Span<const Item>, LeaseId,
+                                                                                  absl::Time);
+  template <typename Item>
+  using ByGrpc = absl::StatusOr<std::vector<absl::Status>> (GrpcKvStore::*)(absl::Span<const Item>, LeaseId,
+                                                                            absl::Time);
+  // By shared memory what goes that way, over gRPC the rest.
+  template <typename Item>
+  absl::StatusOr<std::vector<absl::Status>> Move(const char* direction, ByMemory<Item> by_memory, ByGrpc<Item> by_grpc,
+                                                 absl::Span<const Item> items, LeaseId lease, absl::Time deadline);
+
   // The connection, made now if it is time to; null when there is none.
   std::shared_ptr<ShmConnection> Connection(absl::Time deadline);
   absl::StatusOr<std::unique_ptr<ShmConnection>> Attach(absl::Time deadline);
   void DropIfBroken(const std::shared_ptr<ShmConnection>& connection);
-  void RecordTransfer(const char* direction, uint64_t bytes, absl::Time start);
 
   const std::unique_ptr<GrpcKvStore> store_;
   const std::string unix_path_;

@@ -10,6 +10,7 @@
 #include "base/metric_names.h"
 #include "base/status.h"
 #include "grpcpp/grpcpp.h"
+#include "kvstore/api/transfer_metrics.h"
 #include "kvstore/client/fetch_assembler.h"
 #include "kvstore/client/fetch_wire.h"
 #include "kvstore/client/pending_releases.h"
@@ -149,12 +150,6 @@ struct GrpcKvStore::Impl {
     if (metrics != nullptr && count > 0) metrics->Add(metric::kKvStoreErrors, {operation}, count);
   }
 
-  void RecordTransfer(const char* direction, uint64_t bytes, absl::Time start) {
-    if (metrics == nullptr) return;
-    metrics->Add(metric::kKvTransferBytes, {direction, "grpc"}, static_cast<double>(bytes));
-    metrics->Observe(metric::kKvTransferSeconds, absl::ToDoubleSeconds(clock.Now() - start), {direction, "grpc"});
-  }
-
   const std::string address;
   std::atomic<uint64_t> session{0};
   const GrpcStoreOptions options;
@@ -240,7 +235,7 @@ absl::StatusOr<std::vector<absl::Status>> GrpcKvStore::Put(absl::Span<const PutI
     statuses.emplace_back(static_cast<absl::StatusCode>(status.code()), status.message());
     if (statuses.back().ok()) bytes += ValueBytes(items[i]);
   }
-  impl_->RecordTransfer("put", bytes, start);
+  RecordTransfer(impl_->metrics, "put", path(), bytes, impl_->clock.Now() - start);
   return statuses;
 }
 
@@ -288,7 +283,7 @@ absl::StatusOr<std::vector<absl::Status>> GrpcKvStore::FetchOnce(absl::Span<cons
     SLIMFILL_RETURN_IF_ERROR(impl_->FromGrpc(finished));
     return assembler.CheckComplete();
   });
-  impl_->RecordTransfer("fetch", assembler.received_bytes(), start);
+  RecordTransfer(impl_->metrics, "fetch", path(), assembler.received_bytes(), impl_->clock.Now() - start);
   if (!status.ok() && !assembler.anything_settled()) return status;
   return assembler.Finish(status);
 }

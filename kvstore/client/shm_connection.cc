@@ -74,12 +74,15 @@ absl::StatusOr<std::unique_ptr<ShmConnection>> ShmConnection::Open(const std::st
       new ShmConnection(std::move(socket), slab, std::move(memory), std::move(window)));
 }
 
-absl::StatusOr<absl::Span<const std::byte>> ShmConnection::Exchange(const shm::Bytes& request, absl::Time deadline) {
+template <typename Parse>
+auto ShmConnection::Exchange(const shm::Bytes& request, absl::Time deadline, const Parse& parse)
+    -> decltype(parse(absl::Span<const std::byte>())) {
   if (broken()) return absl::UnavailableError("the connection to the KV store's memory is broken");
-  broken_.store(true, std::memory_order_relaxed);  // until the answer is here
+  broken_.store(true, std::memory_order_relaxed);
   SLIMFILL_RETURN_IF_ERROR(socket_.Send(request, -1, deadline));
-  SLIMFILL_ASSIGN_OR_RETURN(const absl::Span<const std::byte> answer, socket_.Receive(nullptr, deadline));
-  broken_.store(false, std::memory_order_relaxed);
+  SLIMFILL_ASSIGN_OR_RETURN(const absl::Span<const std::byte> bytes, socket_.Receive(nullptr, deadline));
+  auto answer = parse(bytes);
+  broken_.store(!answer.ok(), std::memory_order_relaxed);
   return answer;
 }
 
@@ -87,10 +90,8 @@ absl::StatusOr<shm::Located> ShmConnection::Locate(const shm::Locate& request, a
   const shm::Bytes encoded = shm::Encode(request);
   const Turn turn(*this, deadline);
   if (!turn.taken()) return DeadlineExpired();
-  SLIMFILL_ASSIGN_OR_RETURN(const absl::Span<const std::byte> answer, Exchange(encoded, deadline));
-  absl::StatusOr<shm::Located> located = shm::ParseLocated(answer, request, slab_);
-  if (!located.ok()) broken_.store(true, std::memory_order_relaxed);
-  return located;
+  return Exchange(encoded, deadline,
+                  [&](absl::Span<const std::byte> answer) { return shm::ParseLocated(answer, request, slab_); });
 }
 
 absl::StatusOr<ShmConnection::ItemStatuses> ShmConnection::Fetch(absl::Span<const FetchItem> items, LeaseId lease,
@@ -150,10 +151,8 @@ absl::StatusOr<shm::PutDone> ShmConnection::PutWindow(absl::Span<const PutItem> 
   if (!turn.taken()) return DeadlineExpired();
   const shm::Put request = FillWindow(items, lease);
   if (request.items.empty()) return shm::PutDone();
-  SLIMFILL_ASSIGN_OR_RETURN(const absl::Span<const std::byte> answer, Exchange(shm::Encode(request), deadline));
-  absl::StatusOr<shm::PutDone> done = shm::ParsePutDone(answer, request);
-  if (!done.ok()) broken_.store(true, std::memory_order_relaxed);
-  return done;
+  return Exchange(shm::Encode(request), deadline,
+                  [&](absl::Span<const std::byte> answer) { return shm::ParsePutDone(answer, request); });
 }
 
 shm::Put ShmConnection::FillWindow(absl::Span<const PutItem> items, LeaseId lease) {

@@ -52,8 +52,11 @@ class ShmConnection {
   // slab by all at once.
   class Turn;
 
-  // Sends a request and waits for its answer, which stays until the next exchange. REQUIRES: this thread's turn.
-  absl::StatusOr<absl::Span<const std::byte>> Exchange(const shm::Bytes& request, absl::Time deadline);
+  // Sends a request and reads its answer by `parse` (bytes -> StatusOr). The connection counts as broken until that has
+  // succeeded. REQUIRES: this thread's turn.
+  template <typename Parse>
+  auto Exchange(const shm::Bytes& request, absl::Time deadline, const Parse& parse)
+      -> decltype(parse(absl::Span<const std::byte>()));
   // False when the memory may have been used again before what was just copied had been.
   bool StillThere(const shm::Located::Item& place) const;
   // Puts as many items as fit into the window, from the first on; none when the first does not. One code per item.

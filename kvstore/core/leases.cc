@@ -4,18 +4,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
-#include "openssl/rand.h"
+#include "kvstore/api/block_key.h"
 
 namespace slimfill::kvstore {
 namespace {
-
-// Lease ids are random, so that an id of an earlier run of the store is unknown to this one and nobody guesses the
-// lease of another.
-LeaseId RandomLeaseId() {
-  LeaseId id = 0;
-  SLIMFILL_CHECK(RAND_bytes(reinterpret_cast<unsigned char*>(&id), sizeof(id)) == 1);
-  return id;
-}
 
 absl::Status Ended() {
   return absl::NotFoundError(
@@ -32,7 +24,8 @@ absl::Status LeaseTable::CheckRoom(size_t blocks) const {
 
 LeaseId LeaseTable::Open(Lease lease, absl::Time now) {
   do {
-    lease.id = RandomLeaseId();
+    // Random, so that an id of an earlier run of the store is unknown to this one and nobody guesses that of another.
+    lease.id = RandomNumber();
   } while (lease.id == 0 || leases_.contains(lease.id));
   lease.expires = now + limits_.ttl;
   const LeaseId id = lease.id;

@@ -8,6 +8,7 @@
 #include "base/metric_names.h"
 #include "base/status.h"
 #include "kvstore/api/block_key.h"
+#include "kvstore/api/transfer_metrics.h"
 
 namespace slimfill::kvstore {
 namespace {
@@ -118,7 +119,7 @@ absl::StatusOr<std::vector<absl::Status>> LocalKvStore::Put(absl::Span<const Put
     statuses.push_back(clock_.Now() < deadline ? PutOne(item, lease) : DeadlineExpired());
     if (statuses.back().ok()) bytes += ValueBytes(item);
   }
-  RecordTransfer("put", bytes, start);
+  RecordTransfer(metrics_, "put", path(), bytes, clock_.Now() - start);
   RecordGauges();
   return statuses;
 }
@@ -138,7 +139,7 @@ absl::StatusOr<std::vector<absl::Status>> LocalKvStore::Fetch(absl::Span<const F
     if (statuses.back().ok()) bytes += item.destination.size();
   }
   Record(counts);
-  RecordTransfer("fetch", bytes, start);
+  RecordTransfer(metrics_, "fetch", path(), bytes, clock_.Now() - start);
   return statuses;
 }
 
@@ -355,12 +356,6 @@ void LocalKvStore::EndExpiredLeases(absl::Time now) {
 void LocalKvStore::DropHoldings(const Lease& lease) {
   for (const EntryRef& pin : lease.pins) index_.Unpin(pin);
   for (const BlockKey& key : lease.private_blocks) index_.Remove({lease.id, key});
-}
-
-void LocalKvStore::RecordTransfer(const char* direction, uint64_t bytes, absl::Time start) {
-  if (metrics_ == nullptr) return;
-  metrics_->Add(metric::kKvTransferBytes, {direction, path()}, static_cast<double>(bytes));
-  metrics_->Observe(metric::kKvTransferSeconds, absl::ToDoubleSeconds(clock_.Now() - start), {direction, path()});
 }
 
 void LocalKvStore::RecordGauges() {

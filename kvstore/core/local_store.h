@@ -164,7 +164,6 @@ class LocalKvStore final : public KvStore {
   absl::Status FetchItemNow(const FetchItem& item, LeaseId lease, ReadCounts& counts);
   void EndExpiredLeases(absl::Time now);
   void DropHoldings(const Lease& lease);
-  void RecordTransfer(const char* direction, uint64_t bytes, absl::Time start);
   void RecordGauges();
 
   const LocalStoreOptions options_;

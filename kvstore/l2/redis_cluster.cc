@@ -1,7 +1,6 @@
 #include "kvstore/l2/redis_cluster.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
@@ -16,13 +15,6 @@ namespace slimfill::kvstore {
 namespace {
 
 constexpr int kMaxHops = 5;
-
-uint64_t RandomId() {
-  const BlockKey random = RandomKey();
-  uint64_t id;
-  std::memcpy(&id, random.bytes.data(), sizeof(id));
-  return id;
-}
 
 const char* ReasonOf(const absl::Status& status) {
   switch (status.code()) {
@@ -127,7 +119,7 @@ std::vector<absl::Status> RedisCluster::Put(absl::Span<const L2Write> items, abs
     const L2Write& item = items[i];
     SLIMFILL_CHECK(!item.value.empty());
     const L2Entry entry{
-        .bytes = item.value.size(), .parent = item.parent, .tenant = item.tenant, .write_id = RandomId()};
+        .bytes = item.value.size(), .parent = item.parent, .tenant = item.tenant, .write_id = RandomNumber()};
     for (uint32_t chunk = 0; chunk < ChunkCount(entry.bytes); ++chunk) {
       commands.push_back({.verb = ChunkVerb::kWrite,
                           .item = i,

@@ -1,7 +1,6 @@
 #include "kvstore/service/attach_tokens.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "absl/strings/str_cat.h"
 #include "kvstore/api/block_key.h"
@@ -17,11 +16,9 @@ absl::StatusOr<AttachTokens::Grant> AttachTokens::Issue() {
                                                      kMaxOpen, ": try again in a few seconds"));
   }
   Grant grant;
-  do {
-    const BlockKey random = RandomKey();
-    std::copy_n(random.bytes.begin(), grant.token.size(), grant.token.begin());
-    std::memcpy(&grant.session, random.bytes.data() + grant.token.size(), sizeof(grant.session));
-  } while (grant.session == 0);
+  const BlockKey random = RandomKey();
+  std::copy_n(random.bytes.begin(), grant.token.size(), grant.token.begin());
+  while (grant.session == 0) grant.session = RandomNumber();
   open_[grant.token] = {grant.session, now + kLifetime};
   return grant;
 }

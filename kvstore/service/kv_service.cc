@@ -10,6 +10,7 @@
 #include "base/metric_names.h"
 #include "base/status.h"
 #include "kvstore/api/block_key.h"
+#include "kvstore/api/transfer_metrics.h"
 #include "kvstore/service/call_status.h"
 #include "kvstore/service/fetch_session.h"
 #include "kvstore/service/put_session.h"
@@ -30,13 +31,6 @@ absl::StatusOr<std::vector<BlockKey>> ParseKeys(const Keys& bytes, const KvLimit
     SLIMFILL_ASSIGN_OR_RETURN(keys.emplace_back(), ParseKey(key, "keys"));
   }
   return keys;
-}
-
-uint64_t RandomEpoch() {
-  const BlockKey random = RandomKey();
-  uint64_t epoch = 0;
-  for (int byte = 0; byte < 8; ++byte) epoch = epoch << 8 | random.bytes[byte];
-  return epoch;
 }
 
 }  // namespace
@@ -77,7 +71,7 @@ class KvService::PutReactor final : public grpc::ServerReadReactor<v1::PutReques
 
  private:
   void End(const absl::Status& status) {
-    service_.RecordTransfer("put", session_.stored_bytes(), start_);
+    RecordTransfer(&service_.metrics_, "put", "grpc", session_.stored_bytes(), service_.clock_.Now() - start_);
     Finish(service_.Ended("Put", status));
   }
 
@@ -134,7 +128,8 @@ class KvService::FetchReactor final : public grpc::ServerWriteReactor<grpc::Byte
     }
   }
   void End(const absl::Status& status) {
-    if (session_.has_value()) service_.RecordTransfer("fetch", session_->sent_bytes(), start_);
+    if (session_.has_value())
+      RecordTransfer(&service_.metrics_, "fetch", "grpc", session_->sent_bytes(), service_.clock_.Now() - start_);
     Finish(service_.Ended("Fetch", status));
   }
 
@@ -151,7 +146,7 @@ KvService::KvService(LocalKvStore& store, AttachTokens* tokens, const Clock& clo
       tokens_(tokens),
       clock_(clock),
       metrics_(metrics),
-      epoch_(RandomEpoch()),
+      epoch_(RandomNumber()),
       watchers_(store.removals()) {}
 
 grpc::ServerUnaryReactor* KvService::MatchPrefix(grpc::CallbackServerContext* context,
@@ -280,11 +275,6 @@ grpc::Status KvService::Ended(const char* method, const absl::Status& status) {
   metrics_.Add(metric::kRequests, {method, absl::StatusCodeToString(status.code())});
   if (status.ok()) return grpc::Status::OK;
   return grpc::Status(static_cast<grpc::StatusCode>(status.code()), std::string(status.message()));
-}
-
-void KvService::RecordTransfer(const char* direction, uint64_t bytes, absl::Time start) {
-  metrics_.Add(metric::kKvTransferBytes, {direction, "grpc"}, static_cast<double>(bytes));
-  metrics_.Observe(metric::kKvTransferSeconds, absl::ToDoubleSeconds(clock_.Now() - start), {direction, "grpc"});
 }
 
 }  // namespace slimfill::kvstore

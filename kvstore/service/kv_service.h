@@ -68,7 +68,6 @@ class KvService final
   absl::Status Admit(const grpc::CallbackServerContext& context, const char* method, bool* inside);
   // Counts the call and turns its status into gRPC's.
   grpc::Status Ended(const char* method, const absl::Status& status);
-  void RecordTransfer(const char* direction, uint64_t bytes, absl::Time start);
 
   LocalKvStore& store_;
   TieredStore* const tier_;

@@ -4,9 +4,9 @@
 #include <optional>
 
 #include "absl/strings/str_cat.h"
-#include "base/metric_names.h"
 #include "base/status.h"
 #include "kvstore/api/checksum.h"
+#include "kvstore/api/transfer_metrics.h"
 
 namespace slimfill::kvstore {
 
@@ -48,7 +48,7 @@ shm::Located ShmSession::Locate(const shm::Locate& request) {
     located.checksums.insert(located.checksums.end(), checksums.begin(), checksums.end());
     bytes += asked.length;
   }
-  RecordTransfer("fetch", bytes, start);
+  RecordTransfer(&metrics_, "fetch", "shm", bytes, clock_.Now() - start);
   return located;
 }
 
@@ -66,18 +66,13 @@ absl::StatusOr<shm::PutDone> ShmSession::Put(const shm::Put& request) {
     if (status.ok()) bytes += item.length;
     done.codes.push_back(static_cast<uint32_t>(status.code()));
   }
-  RecordTransfer("put", bytes, start);
+  RecordTransfer(&metrics_, "put", "shm", bytes, clock_.Now() - start);
   return done;
 }
 
 absl::Status ShmSession::PutOne(const shm::Put::Item& item, LeaseId lease) {
   return store_.PutOne({item.key, item.parent, {window_.bytes().subspan(item.offset, item.length)}, item.tenant},
                        lease);
-}
-
-void ShmSession::RecordTransfer(const char* direction, uint64_t bytes, absl::Time start) {
-  metrics_.Add(metric::kKvTransferBytes, {direction, "shm"}, static_cast<double>(bytes));
-  metrics_.Observe(metric::kKvTransferSeconds, absl::ToDoubleSeconds(clock_.Now() - start), {direction, "shm"});
 }
 
 }  // namespace slimfill::kvstore

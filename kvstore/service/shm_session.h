@@ -27,7 +27,6 @@ class ShmSession {
   shm::Located Locate(const shm::Locate& request);
   absl::StatusOr<shm::PutDone> Put(const shm::Put& request);
   absl::Status PutOne(const shm::Put::Item& item, LeaseId lease);
-  void RecordTransfer(const char* direction, uint64_t bytes, absl::Time start);
 
   LocalKvStore& store_;
   const MappedRegion window_;
