@@ -1,12 +1,9 @@
 #include "kvstore/core/slab.h"
 
-#include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -15,26 +12,11 @@
 namespace slimfill::kvstore {
 namespace {
 
-constexpr int kNoFile = -1;
-
 uint64_t WholePages(uint64_t bytes) { return (bytes + Slab::kPageBytes - 1) / Slab::kPageBytes; }
 
-// A file in memory whose size nobody can change: a shorter one would kill those who have mapped it.
-absl::StatusOr<int> MakeFile(uint64_t bytes) {
-  const int file = memfd_create("slimfill-kvstore", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-  if (file < 0) return absl::ErrnoToStatus(errno, "memfd_create");
-  if (ftruncate(file, static_cast<off_t>(bytes)) != 0 ||
-      fcntl(file, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
-    absl::Status status = absl::ErrnoToStatus(errno, absl::StrCat("a file in memory of ", bytes, " bytes"));
-    close(file);
-    return status;
-  }
-  return file;
-}
-
-void* Map(uint64_t bytes, int file) {
-  const int kind = file == kNoFile ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
-  return mmap(nullptr, bytes, PROT_READ | PROT_WRITE, kind | MAP_NORESERVE, file, 0);
+void* Map(uint64_t bytes, const UniqueFd& file) {
+  const int kind = file ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS;
+  return mmap(nullptr, bytes, PROT_READ | PROT_WRITE, kind | MAP_NORESERVE, file.get(), 0);
 }
 
 }  // namespace
@@ -45,35 +27,31 @@ absl::StatusOr<std::unique_ptr<Slab>> Slab::Create(uint64_t bytes, uint64_t leas
     const uint64_t pages = WholePages(wanted);
     const uint64_t header_bytes = shared ? WholePages(pages * sizeof(uint64_t)) * kPageBytes : 0;
     const uint64_t mapped_bytes = header_bytes + pages * kPageBytes;
-    int file = kNoFile;
+    UniqueFd file;
     if (shared) {
-      SLIMFILL_ASSIGN_OR_RETURN(file, MakeFile(mapped_bytes));
+      SLIMFILL_ASSIGN_OR_RETURN(file, MakeMemoryFile("slimfill-kvstore", mapped_bytes));
     }
     void* mapped = Map(mapped_bytes, file);
     if (mapped != MAP_FAILED) {
-      return std::unique_ptr<Slab>(new Slab(pages, header_bytes, file, static_cast<std::byte*>(mapped)));
+      return std::unique_ptr<Slab>(new Slab(pages, header_bytes, std::move(file), static_cast<std::byte*>(mapped)));
     }
     refused = absl::ResourceExhaustedError(absl::StrCat("the system does not give ", mapped_bytes,
                                                         " bytes of addresses for the KV store: lower --memory, or "
                                                         "raise this process's limit (ulimit -v)"));
-    if (shared) close(file);
   }
   return refused;
 }
 
-Slab::Slab(uint64_t pages, uint64_t header_bytes, int file, std::byte* mapped)
+Slab::Slab(uint64_t pages, uint64_t header_bytes, UniqueFd file, std::byte* mapped)
     : pages_(pages),
       header_bytes_(header_bytes),
       mapped_bytes_(header_bytes + pages * kPageBytes),
-      file_(file),
+      file_(std::move(file)),
       mapped_(mapped),
       data_(mapped + header_bytes),
       free_(pages) {}
 
-Slab::~Slab() {
-  munmap(mapped_, mapped_bytes_);
-  if (file_ != kNoFile) close(file_);
-}
+Slab::~Slab() { munmap(mapped_, mapped_bytes_); }
 
 std::byte* Slab::Allocate(size_t size) {
   absl::MutexLock lock(&mutex_);
@@ -83,7 +61,7 @@ std::byte* Slab::Allocate(size_t size) {
 
 void Slab::Free(std::byte* data, size_t size) {
   // A page that the system would not take back is merely still there when it is used again.
-  madvise(data, size, file_ == kNoFile ? MADV_DONTNEED : MADV_REMOVE);
+  madvise(data, size, file_ ? MADV_REMOVE : MADV_DONTNEED);
   absl::MutexLock lock(&mutex_);
   free_.Return(PageIndex(data), size / kPageBytes);
 }
@@ -94,13 +72,13 @@ std::atomic<uint64_t>& Slab::Generation(size_t page) const {
 }
 
 void Slab::Invalidate(const std::byte* data) {
-  if (file_ == kNoFile) return;
+  if (!file_) return;
   // Read-modify-write with full ordering: what is written here next, past the caches or not, comes after it.
   Generation(PageIndex(data)).fetch_add(1, std::memory_order_seq_cst);
 }
 
 SharedPlace Slab::PlaceOf(const std::byte* data) const {
-  SLIMFILL_CHECK(file_ != kNoFile);
+  SLIMFILL_CHECK(static_cast<bool>(file_));
   const size_t page = PageIndex(data);
   return {.offset = static_cast<uint64_t>(data - mapped_),
           .page = page,

@@ -14,6 +14,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "kvstore/api/memory_file.h"
 #include "kvstore/core/extent_map.h"
 
 namespace slimfill::kvstore {
@@ -48,12 +49,12 @@ class Slab {
   // REQUIRES: shared.
   SharedPlace PlaceOf(const std::byte* data) const;
   // The file, to be mapped for reading only: it begins with file_pages() generations of 8 bytes. -1 when not shared.
-  int file() const { return file_; }
+  int file() const { return file_.get(); }
   uint64_t file_bytes() const { return mapped_bytes_; }
   uint64_t file_pages() const { return pages_; }
 
  private:
-  Slab(uint64_t pages, uint64_t header_bytes, int file, std::byte* mapped);
+  Slab(uint64_t pages, uint64_t header_bytes, UniqueFd file, std::byte* mapped);
 
   size_t PageIndex(const std::byte* data) const { return static_cast<size_t>(data - data_) / kPageBytes; }
   std::atomic<uint64_t>& Generation(size_t page) const;
@@ -61,7 +62,7 @@ class Slab {
   const uint64_t pages_;
   const uint64_t header_bytes_;
   const uint64_t mapped_bytes_;
-  const int file_;  // -1: not shared
+  const UniqueFd file_;  // none: not shared
   std::byte* const mapped_;
   std::byte* const data_;
 

@@ -39,12 +39,7 @@ absl::StatusOr<MappedRegion> MappedRegion::ReadOnly(int file, uint64_t bytes) {
 }
 
 absl::StatusOr<MappedRegion> MappedRegion::Create(const char* name, uint64_t bytes, UniqueFd* file) {
-  UniqueFd made(memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  if (!made) return absl::ErrnoToStatus(errno, "memfd_create");
-  if (ftruncate(made.get(), static_cast<off_t>(bytes)) != 0 ||
-      fcntl(made.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
-    return absl::ErrnoToStatus(errno, absl::StrCat("a file in memory of ", bytes, " bytes"));
-  }
+  SLIMFILL_ASSIGN_OR_RETURN(UniqueFd made, MakeMemoryFile(name, bytes));
   SLIMFILL_ASSIGN_OR_RETURN(const absl::Span<std::byte> mapped, Map(made.get(), bytes, PROT_READ | PROT_WRITE));
   *file = std::move(made);
   return MappedRegion(mapped);

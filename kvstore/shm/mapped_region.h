@@ -7,7 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "kvstore/shm/socket.h"
+#include "kvstore/api/memory_file.h"
 
 namespace slimfill::kvstore {
 

@@ -71,11 +71,6 @@ UniqueFd TakeFile(msghdr& header) {
 
 }  // namespace
 
-void UniqueFd::Reset(int fd) {
-  if (fd_ >= 0) close(fd_);
-  fd_ = fd;
-}
-
 ShmSocket::ShmSocket(UniqueFd fd)
     : fd_(std::move(fd)), received_(std::make_unique_for_overwrite<std::byte[]>(shm::kMaxMessageBytes)) {}
 

@@ -29,6 +29,7 @@ class RealModelTest : public ::testing::TestWithParam<Case> {
   void SetUp() override {
     golden_ = testing::ReadGolden(std::string("logits/") + GetParam().golden);
     const std::vector<std::string> backends = AvailableBackends();
+    // cuda: without a GPU it runs in preset cuda-emulated.
     if (std::find(backends.begin(), backends.end(), GetParam().backend) == backends.end()) {
       GTEST_SKIP() << "this build or machine has no backend " << GetParam().backend;
     }

@@ -91,6 +91,7 @@ TEST_P(TinyModelsTest, ReferenceBackendEqualsTransformers) { CompareWithTransfor
 TEST_P(TinyModelsTest, CpuBackendIsWithinBf16OfTransformers) { CompareWithTransformers(name_, golden_, "cpu", 0.03); }
 
 TEST_P(TinyModelsTest, CudaBackendIsWithinBf16OfTransformers) {
+  // Without a GPU it runs in preset cuda-emulated.
   if (!Available("cuda")) GTEST_SKIP() << "this build or machine has no CUDA backend";
   CompareWithTransformers(name_, golden_, "cuda", 0.03);
 }

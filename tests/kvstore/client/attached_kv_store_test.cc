@@ -19,6 +19,7 @@
 #include "kvstore/service/kv_server.h"
 #include "kvstore/shm/socket.h"
 #include "tests/kvstore/blocks.h"
+#include "tests/kvstore/store_calls.h"
 
 namespace slimfill::kvstore {
 namespace {
@@ -58,20 +59,8 @@ class AttachedKvStoreTest : public ::testing::Test {
   }
   absl::Time Deadline() { return clock_.Now() + absl::Seconds(30); }
 
-  Code Put(uint32_t id, size_t size, LeaseId lease = 0) {
-    const std::vector<std::byte> value = Bytes(id, size);
-    const auto statuses = client_->Put({Item(Key(id), value)}, lease, Deadline());
-    return statuses.ok() ? statuses->front().code() : statuses.status().code();
-  }
-  Code Fetch(uint32_t id, size_t size, LeaseId lease = 0) {
-    std::vector<std::byte> got(size);
-    const auto statuses = client_->Fetch({Into(Key(id), got)}, lease, Deadline());
-    if (!statuses.ok()) return statuses.status().code();
-    if (statuses->front().ok()) {
-      EXPECT_EQ(got, Bytes(id, size));
-    }
-    return statuses->front().code();
-  }
+  Code Put(uint32_t id, size_t size, LeaseId lease = 0) { return PutBlock(*client_, id, size, lease, Deadline()); }
+  Code Fetch(uint32_t id, size_t size, LeaseId lease = 0) { return FetchBlock(*client_, id, size, lease, Deadline()); }
   double Moved(const char* direction, const char* path) {
     return metrics_.Value(metric::kKvTransferBytes, {direction, path});
   }

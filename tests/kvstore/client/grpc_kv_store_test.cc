@@ -16,6 +16,7 @@
 #include "kvstore/core/local_store.h"
 #include "kvstore/service/kv_server.h"
 #include "tests/kvstore/blocks.h"
+#include "tests/kvstore/store_calls.h"
 
 namespace slimfill::kvstore {
 namespace {
@@ -66,21 +67,9 @@ class GrpcKvStoreTest : public ::testing::Test {
   }
 
   Code Put(uint32_t id, size_t size, LeaseId lease = 0, uint32_t parent = 0) {
-    const std::vector<std::byte> value = Bytes(id, size);
-    const auto statuses =
-        client_->Put({Item(Key(id), value, parent == 0 ? BlockKey{} : Key(parent))}, lease, Deadline());
-    return statuses.ok() ? statuses->front().code() : statuses.status().code();
+    return PutBlock(*client_, id, size, lease, Deadline(), parent);
   }
-
-  Code Fetch(uint32_t id, size_t size, LeaseId lease = 0) {
-    std::vector<std::byte> got(size);
-    const auto statuses = client_->Fetch({Into(Key(id), got)}, lease, Deadline());
-    if (!statuses.ok()) return statuses.status().code();
-    if (statuses->front().ok()) {
-      EXPECT_EQ(got, Bytes(id, size));
-    }
-    return statuses->front().code();
-  }
+  Code Fetch(uint32_t id, size_t size, LeaseId lease = 0) { return FetchBlock(*client_, id, size, lease, Deadline()); }
 
   FakeClock clock_;
   Metrics metrics_, server_metrics_;

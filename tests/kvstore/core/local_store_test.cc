@@ -8,6 +8,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/kvstore/blocks.h"
+#include "tests/kvstore/store_calls.h"
 
 namespace slimfill::kvstore {
 namespace {
@@ -29,21 +30,10 @@ class LocalKvStoreTest : public ::testing::Test {
   }
 
   Code Put(uint32_t id, uint32_t parent = 0, LeaseId lease = 0, size_t size = kBlock) {
-    const std::vector<std::byte> value = Bytes(id, size);
-    const auto statuses =
-        store_->Put({Item(Key(id), value, parent == 0 ? BlockKey{} : Key(parent))}, lease, kNoDeadline);
-    return statuses.ok() ? statuses->front().code() : statuses.status().code();
+    return PutBlock(*store_, id, size, lease, kNoDeadline, parent);
   }
-
-  // OK only when the bytes are those that Put stored under the id.
   Code Fetch(uint32_t id, LeaseId lease = 0, size_t size = kBlock) {
-    std::vector<std::byte> got(size);
-    const auto statuses = store_->Fetch({Into(Key(id), got)}, lease, kNoDeadline);
-    if (!statuses.ok()) return statuses.status().code();
-    if (statuses->front().ok()) {
-      EXPECT_EQ(got, Bytes(id, size)) << "block " << id;
-    }
-    return statuses->front().code();
+    return FetchBlock(*store_, id, size, lease, kNoDeadline);
   }
 
   PrefixMatch Match(std::vector<uint32_t> ids) {
