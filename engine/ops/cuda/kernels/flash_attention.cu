@@ -105,11 +105,7 @@ __global__ void __launch_bounds__(kThreads, kMinBlocks<kHeadDim>)
     ScaleAndMask(scores, scale, first_key, own_positions);
     float rescale[2];
     softmax.Add(scores, rescale);
-#pragma unroll
-    for (int n = 0; n < kHeadDim / 8; ++n) {
-#pragma unroll
-      for (int e = 0; e < 4; ++e) result[n][e] *= rescale[e / 2];
-    }
+    Rescale<kHeadDim>(rescale, result);
     AddValues<kHeadDim>(scores, keys + kElements, result);
   }
   softmax.Finish();

@@ -141,6 +141,16 @@ struct RunningSoftmax {
   }
 };
 
+// Brings what was accumulated to the new maximum (RunningSoftmax::Add).
+template <int kHeadDim>
+__device__ __forceinline__ void Rescale(const float (&rescale)[2], float (&out)[kHeadDim / 8][4]) {
+#pragma unroll
+  for (int n = 0; n < kHeadDim / 8; ++n) {
+#pragma unroll
+    for (int e = 0; e < 4; ++e) out[n][e] *= rescale[e / 2];
+  }
+}
+
 // Calls `function` with the head dimension as a constant: multiples of 16 up to 128.
 template <int kValue>
 struct Constant {
