@@ -14,7 +14,7 @@ namespace slimfill::engine {
 
 struct BackendOptions {
   int threads = 0;              // 0: all cores this process may use
-  std::string cpu_isa;          // "": the best this machine has; or force portable, avx2, avx512, avx512_bf16
+  std::string cpu_isa;          // "": the best this machine has; or force portable, avx2, avx512, avx512_bf16, amx
   std::string linear = "bf16";  // bf16 or int8; for cpu only
   int64_t scratch_bytes = 0;    // device memory for an op's intermediate results, for cuda only; 0: its own choice
 };

@@ -24,7 +24,7 @@ int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 class TileState {
  public:
   static int64_t Bytes(int rows, int head_dim) {
-    return int64_t{rows} * (head_dim * 6 + kGroupKeys * 4 + 8 + kGroupPages) + 6 * 64;
+    return Padded(rows) * head_dim * 6 + int64_t{rows} * (kGroupKeys * 4 + 8 + kGroupPages) + 6 * 64;
   }
   TileState(void* memory, int rows, const AttentionShape& shape) : rows_(rows), head_dim_(shape.head_dim) {
     char* next = static_cast<char*>(memory);
@@ -34,8 +34,8 @@ class TileState {
       return taken;
     };
     scratch_ = take(int64_t{rows} * kGroupKeys * sizeof(float));
-    output_ = reinterpret_cast<float*>(take(int64_t{rows} * head_dim_ * sizeof(float)));
-    q_ = reinterpret_cast<uint16_t*>(take(int64_t{rows} * head_dim_ * sizeof(uint16_t)));
+    output_ = reinterpret_cast<float*>(take(Padded(rows) * head_dim_ * sizeof(float)));
+    q_ = reinterpret_cast<uint16_t*>(take(Padded(rows) * head_dim_ * sizeof(uint16_t)));
     max_ = reinterpret_cast<float*>(take(int64_t{rows} * sizeof(float)));
     sum_ = reinterpret_cast<float*>(take(int64_t{rows} * sizeof(float)));
     visible_ = reinterpret_cast<uint8_t*>(take(int64_t{rows} * kGroupPages));
@@ -53,6 +53,8 @@ class TileState {
   float sum(int row) const { return sum_[row]; }
 
  private:
+  static int64_t Padded(int rows) { return DivideUp(rows, kPaddedRows) * kPaddedRows; }
+
   int rows_, head_dim_;
   float scale_;
   void* scratch_;

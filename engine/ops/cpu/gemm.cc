@@ -30,7 +30,7 @@ auto PanelMultiplier(const Context& context, const ConstMatrix& x, const CpuWeig
 
 void Gemm(const Context& context, ConstMatrix x, const CpuWeight& weight, const float* bias, GemmMode mode,
           Matrix out) {
-  GemmTiles(context, bias, mode, out, PanelMultiplier(context, x, weight));
+  GemmTiles(context, context.kernels.row_tiles, bias, mode, out, PanelMultiplier(context, x, weight));
 }
 
 void SwiGluFfn(const Context& context, ConstMatrix x, const CpuWeight& gate_up, const CpuWeight& down,
@@ -42,7 +42,7 @@ void SwiGluFfn(const Context& context, ConstMatrix x, const CpuWeight& gate_up, 
     const int64_t rows = std::min(part, x.rows - first);
     const ConstMatrix in = x.Rows(first, rows);
     const Matrix h{inner, DType::kBF16, rows, ffn, ffn};
-    GateUpTiles(context, rows, ffn, PanelMultiplier(context, in, gate_up),
+    GateUpTiles(context, context.kernels.row_tiles, rows, ffn, PanelMultiplier(context, in, gate_up),
                 [&](int64_t row, const float* gate, const float* up, int64_t col, int64_t cols) {
                   context.kernels.swiglu(gate, up, cols, Bf16Row(h, row) + col);
                 });

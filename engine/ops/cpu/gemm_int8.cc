@@ -7,6 +7,7 @@
 namespace slimfill::engine::cpu {
 namespace {
 
+constexpr RowTiles kRowTiles = {.most = 96, .step = 6};
 constexpr int64_t kChunkGroups = 7;   // of k: a panel's part is about what the nearest cache holds
 constexpr int64_t kFewRows = 3;       // a register tile: nothing to share a chunk with
 constexpr int64_t kItemGroups = 512;  // of a work item that quantises
@@ -72,7 +73,7 @@ void Int8Gemm(const Context& context, ConstMatrix x, const Int8Weight& weight, c
               Matrix out) {
   const Int8Matrix in(context.scratch.Shared(Int8Matrix::Bytes(x.rows, x.cols)), x.rows, x.cols);
   Quantize(context, x, in);
-  GemmTiles(context, bias, mode, out, PanelMultiplier(context, in, weight));
+  GemmTiles(context, kRowTiles, bias, mode, out, PanelMultiplier(context, in, weight));
 }
 
 void Int8SwiGluFfn(const Context& context, ConstMatrix x, const Int8Weight& gate_up, const Int8Weight& down,
@@ -86,13 +87,13 @@ void Int8SwiGluFfn(const Context& context, ConstMatrix x, const Int8Weight& gate
     const int64_t rows = std::min(part, x.rows - first);
     const Int8Matrix h(memory, rows, ffn), in(memory + h_bytes, rows, x.cols);
     Quantize(context, x.Rows(first, rows), in);
-    GateUpTiles(context, rows, ffn, PanelMultiplier(context, in, gate_up),
+    GateUpTiles(context, kRowTiles, rows, ffn, PanelMultiplier(context, in, gate_up),
                 [&](int64_t row, const float* gate, const float* up, int64_t col, int64_t cols) {
                   uint16_t product[kPanelCols];
                   context.kernels.swiglu(gate, up, cols, product);
                   context.int8.quantize(product, cols, h.values(row) + col, h.groups(row) + col / kGroupCols);
                 });
-    GemmTiles(context, nullptr, GemmMode::kAccumulate, residual.Rows(first, rows), PanelMultiplier(context, h, down));
+    GemmTiles(context, kRowTiles, nullptr, GemmMode::kAccumulate, residual.Rows(first, rows), PanelMultiplier(context, h, down));
   }
 }
 

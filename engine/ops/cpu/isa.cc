@@ -2,6 +2,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 namespace slimfill::engine::cpu {
 namespace {
@@ -13,13 +17,29 @@ struct Candidate {
   const Int8Kernels& (*int8)();
 };
 
+// Whether the machine has AMX and this process may use its tiles. They have to be asked for: a thread's state is 8 KiB
+// larger with them. Granted once, it holds for all threads that start afterwards and those that run already.
+bool HaveAmx() {
+#if defined(__linux__) && defined(SYS_arch_prctl)
+  constexpr int kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
+  constexpr int kTileData = 18;               // the state component
+  static const bool granted = __builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-bf16") &&
+                              syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+  return granted;
+#else
+  return false;
+#endif
+}
+
 std::vector<Candidate> Candidates() {
   __builtin_cpu_init();
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
   const auto avx512_int8 = __builtin_cpu_supports("avx512vnni") ? Avx512VnniInt8Kernels : Avx2Int8Kernels;
-  return {{"avx512_bf16", avx512 && __builtin_cpu_supports("avx512bf16"), Avx512Bf16Kernels, avx512_int8},
+  const bool avx512_bf16 = avx512 && __builtin_cpu_supports("avx512bf16");
+  return {{"amx", avx512_bf16 && HaveAmx(), AmxKernels, avx512_int8},
+          {"avx512_bf16", avx512_bf16, Avx512Bf16Kernels, avx512_int8},
           {"avx512", avx512, Avx512Kernels, avx512_int8},
           {"avx2", avx2, Avx2Kernels, Avx2Int8Kernels},
           {"portable", true, PortableKernels, PortableInt8Kernels}};

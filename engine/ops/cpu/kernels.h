@@ -18,14 +18,15 @@ inline constexpr int kPanelCols = 64;  // columns of a weight panel
 inline constexpr int kPageSlots = 64;  // tokens of a KV page
 inline constexpr int kGroupPages = 2;  // pages of one softmax step
 inline constexpr int kGroupKeys = kGroupPages * kPageSlots;
+inline constexpr int kPaddedRows = 16;  // a kernel may compute rows behind an attention tile's last, up to a multiple
 
 // Flash attention's running state for a tile of query rows.
 struct AttentionTile {
-  const uint16_t* q;  // [rows, head_dim]
+  const uint16_t* q;  // [rows, head_dim], and room for rows up to a multiple of kPaddedRows
   int rows;
   int head_dim;
   float scale;    // log2(e) / sqrt(head_dim): scores are exponents of two
-  float* output;  // [rows, head_dim], sum of p * v
+  float* output;  // [rows, head_dim], sum of p * v; room as q
   float* max;     // [rows], what p's exponents are relative to
   float* sum;     // [rows], sum of p
   void* scratch;  // rows * kGroupKeys floats
@@ -40,7 +41,14 @@ struct KeyGroup {
   const KeyGroup* next;    // what will be asked for next, to be brought near meanwhile; or null
 };
 
+// Rows of x that a work item takes: at most `most`, in multiples of `step`, the rows of a register tile.
+struct RowTiles {
+  int64_t most, step;
+};
+
 struct Kernels {
+  // A tile of x, a panel's part of a k chunk and the accumulators share a core's second-level cache.
+  RowTiles row_tiles;
   // acc[r][c] (+)= sum of x[r][i] * panel[i][c] for the panel's 64 columns.
   void (*gemm_panel)(const uint16_t* x, int64_t x_stride, int64_t rows, const uint16_t* panel, int64_t k,
                      bool accumulate, float* acc, int64_t acc_stride);
@@ -75,5 +83,6 @@ const Kernels& PortableKernels();
 const Kernels& Avx2Kernels();
 const Kernels& Avx512Kernels();
 const Kernels& Avx512Bf16Kernels();
+const Kernels& AmxKernels();
 
 }  // namespace slimfill::engine::cpu

@@ -9,11 +9,12 @@
 namespace slimfill::engine::cpu {
 namespace {
 
+#include "engine/ops/cpu/softmax_avx512.inc"
+
 // Rows of a register tile: 6 x 4 accumulators of 16 columns leave room for 4 vectors of b and a splat, and are twice
 // what the instruction's latency asks for.
 constexpr int kTileRows = 6;
 constexpr int kTileVecs = 4;
-constexpr int kLanes = 16;
 
 __m512bh LoadPairs(const uint16_t* p) { return (__m512bh)_mm512_loadu_si512(p); }
 
@@ -102,81 +103,6 @@ void GemmPanel(const uint16_t* x, int64_t x_stride, int64_t rows, const uint16_t
 }
 
 // --- Attention
-
-constexpr float kHidden = -1e30f;          // a hidden key's score
-constexpr float kRescaleThreshold = 8.0f;  // powers of two by which p may exceed 1 before the row is rescaled
-constexpr int kGroupVecs = kGroupKeys / kLanes;
-constexpr int kPageVecs = kPageSlots / kLanes;
-
-// 2^x within 1e-4, far below the rounding of p to bf16; 0 for very negative x.
-__m512 Exp2(__m512 x) {
-  const __m512 r = _mm512_reduce_ps(x, 0);  // x - round(x)
-  __m512 p = _mm512_set1_ps(0.0555041f);
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.2402265f));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.6931472f));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
-  return _mm512_scalef_ps(p, _mm512_sub_ps(x, r));
-}
-
-void RescaleRow(const AttentionTile& tile, int row, float max) {
-  const float factor = _mm512_cvtss_f32(Exp2(_mm512_set1_ps(tile.max[row] - max)));
-  float* output = tile.output + int64_t{row} * tile.head_dim;
-  for (int d = 0; d < tile.head_dim; d += kLanes) {
-    _mm512_storeu_ps(output + d, _mm512_mul_ps(_mm512_loadu_ps(output + d), _mm512_set1_ps(factor)));
-  }
-  tile.sum[row] *= factor;
-  tile.max[row] = max;
-}
-
-// Turns a row's scores [16 * kVecs] into p (bf16) and brings the row's max, sum and output up to date.
-template <int kVecs>
-void SoftmaxRow(const AttentionTile& tile, int row, const float* scores, uint16_t* p) {
-  __m512 s[kVecs];
-  __m512 highest = _mm512_set1_ps(kHidden);
-#pragma GCC unroll 8
-  for (int j = 0; j < kVecs; ++j) {
-    s[j] = _mm512_load_ps(scores + j * kLanes);
-    highest = _mm512_max_ps(highest, s[j]);
-  }
-  const float max = _mm512_reduce_max_ps(highest) * tile.scale;
-  if (max > tile.max[row] + kRescaleThreshold) RescaleRow(tile, row, max);
-  const __m512 offset = _mm512_set1_ps(-tile.max[row]);
-  const __m512 scale = _mm512_set1_ps(tile.scale);
-  __m512 sum = _mm512_setzero_ps();
-#pragma GCC unroll 8
-  for (int j = 0; j < kVecs; ++j) {
-    s[j] = Exp2(_mm512_fmadd_ps(s[j], scale, offset));
-    sum = _mm512_add_ps(sum, s[j]);
-  }
-#pragma GCC unroll 4
-  for (int j = 0; j < kVecs; j += 2) {
-    _mm512_storeu_si512(p + j * kLanes, (__m512i)_mm512_cvtne2ps_pbh(s[j + 1], s[j]));
-  }
-  tile.sum[row] += _mm512_reduce_add_ps(sum);
-}
-
-// Hides the slots a row does not see. Returns whether it sees any.
-bool MaskRow(const KeyGroup& group, int row, float* scores) {
-  bool sees_any = false;
-  for (int page = 0; page < group.pages; ++page) {
-    const int visible = group.visible[row * kGroupPages + page];
-    sees_any |= visible > 0;
-    const __m512i limit = _mm512_set1_epi32(visible);
-    __m512i slot = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    for (int j = 0; j < kPageVecs; ++j) {
-      float* s = scores + page * kPageSlots + j * kLanes;
-      const __mmask16 hidden = _mm512_cmpge_epi32_mask(slot, limit);
-      _mm512_mask_storeu_ps(s, hidden, _mm512_set1_ps(kHidden));
-      slot = _mm512_add_epi32(slot, _mm512_set1_epi32(kLanes));
-    }
-  }
-  return sees_any;
-}
-
-// Slots of a page that the last of some rows sees: positions increase with the rows.
-int VisibleSlots(const KeyGroup& group, int last_row, int page) {
-  return group.visible == nullptr ? kPageSlots : group.visible[last_row * kGroupPages + page];
-}
 
 // p of `count` rows from `row` on.
 void ScoreRows(const AttentionTile& tile, const KeyGroup& group, int row, int count, uint16_t* p) {

@@ -9,8 +9,6 @@
 
 namespace slimfill::engine::cpu {
 
-// A tile of x, a panel's part of a k chunk and the accumulators share a core's second-level cache.
-inline constexpr int64_t kTileRows = 96;
 inline constexpr int64_t kSlabPanels = 6;      // most panels of a work item
 inline constexpr int64_t kItemsPerThread = 8;  // enough that a core that is shared does not hold up the others
 
@@ -19,9 +17,9 @@ inline int64_t RoundUp(int64_t a, int64_t b) { return DivideUp(a, b) * b; }
 
 // Slabs of panels, outermost, so that consecutive items share a slab's weights in cache, times tiles of rows.
 struct Tiling {
-  Tiling(int64_t rows, int64_t panels, int threads) : rows(rows), panels(panels) {
-    row_tiles = DivideUp(rows, kTileRows);
-    tile_rows = RoundUp(DivideUp(rows, row_tiles), 6);  // whole register tiles
+  Tiling(RowTiles tiles, int64_t rows, int64_t panels, int threads) : rows(rows), panels(panels) {
+    row_tiles = DivideUp(rows, tiles.most);
+    tile_rows = RoundUp(DivideUp(rows, row_tiles), tiles.step);
     row_tiles = DivideUp(rows, tile_rows);
     slab_panels = std::clamp<int64_t>(panels * row_tiles / (kItemsPerThread * threads), 1, kSlabPanels);
   }
@@ -32,9 +30,9 @@ struct Tiling {
 
 // Runs body(first row, rows, panel, worker) for every tile of rows and every panel.
 template <typename Body>
-void ForTiles(const Context& context, int64_t rows, int64_t panels, const Body& body) {
+void ForTiles(const Context& context, RowTiles tiles, int64_t rows, int64_t panels, const Body& body) {
   if (rows == 0) return;
-  const Tiling tiling(rows, panels, context.pool.threads());
+  const Tiling tiling(tiles, rows, panels, context.pool.threads());
   context.pool.ParallelFor(tiling.items(), [&](int64_t item, int worker) {
     const int64_t first_panel = item / tiling.row_tiles * tiling.slab_panels;
     const int64_t first_row = item % tiling.row_tiles * tiling.tile_rows;
@@ -47,8 +45,8 @@ void ForTiles(const Context& context, int64_t rows, int64_t panels, const Body& 
 // out (+)= x * weight^T + bias for a weight of `out.cols` rows. multiply(first row, rows, panel, acc, stride) gives the
 // products with a panel.
 template <typename Multiply>
-void GemmTiles(const Context& context, const float* bias, GemmMode mode, Matrix out, const Multiply& multiply) {
-  ForTiles(context, out.rows, DivideUp(out.cols, kPanelCols),
+void GemmTiles(const Context& context, RowTiles tiles, const float* bias, GemmMode mode, Matrix out, const Multiply& multiply) {
+  ForTiles(context, tiles, out.rows, DivideUp(out.cols, kPanelCols),
            [&](int64_t first_row, int64_t rows, int64_t panel, int worker) {
              auto* acc = static_cast<float*>(context.scratch.ForWorker(worker, rows * kPanelCols * sizeof(float)));
              multiply(first_row, rows, panel, acc, int64_t{kPanelCols});
@@ -71,11 +69,11 @@ void GemmTiles(const Context& context, const float* bias, GemmMode mode, Matrix 
 // Calls emit(row, gate, up, col, cols) for every row and every 64 columns of gate and up, the products with the upper
 // and lower `ffn` rows of a weight. Where ffn is not a multiple of 64, 64 of up's columns straddle two panels.
 template <typename Multiply, typename Emit>
-void GateUpTiles(const Context& context, int64_t all_rows, int64_t ffn, const Multiply& multiply, const Emit& emit) {
+void GateUpTiles(const Context& context, RowTiles tiles, int64_t all_rows, int64_t ffn, const Multiply& multiply, const Emit& emit) {
   const int64_t offset = ffn % kPanelCols;
   const int64_t up_panels = offset == 0 ? 1 : 2;
   const int64_t stride = kPanelCols * (1 + up_panels);
-  ForTiles(context, all_rows, DivideUp(ffn, kPanelCols),
+  ForTiles(context, tiles, all_rows, DivideUp(ffn, kPanelCols),
            [&](int64_t first_row, int64_t rows, int64_t panel, int worker) {
              auto* acc = static_cast<float*>(context.scratch.ForWorker(worker, rows * stride * sizeof(float)));
              multiply(first_row, rows, panel, acc, stride);

@@ -31,7 +31,7 @@ std::vector<BackendCase> BackendCases() {
       cases.push_back({name, ""});
       continue;
     }
-    for (const char* isa : {"portable", "avx2", "avx512", "avx512_bf16"}) {
+    for (const char* isa : {"portable", "avx2", "avx512", "avx512_bf16", "amx"}) {
       if (MakeBackend("cpu", {.threads = 1, .cpu_isa = isa}).ok()) cases.push_back({name, isa});
     }
   }
