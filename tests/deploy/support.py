@@ -17,13 +17,14 @@ BIN = Path(os.environ.get("SLIMFILL_BIN_DIR", ROOT / "build/release/bin"))
 FLAGS = {
     "slimfill-server": {
         "auth-tokens", "backend", "chunk-tokens", "config", "drain-timeout", "insecure-listen-any", "kv-memory",
-        "kv-pages-memory", "kv-store", "linear", "listen", "log-level", "max-context", "max-message-mib", "max-queue",
+        "kv-pages-memory", "kv-store", "kv-store-ca", "kv-store-cert", "kv-store-key", "linear", "listen", "log-level", "max-context", "max-message-mib", "max-queue",
         "max-queue-tokens", "max-running", "metrics-listen", "model", "plan", "randomized-dense-share", "reflection",
         "threads", "tls-cert", "tls-client-ca", "tls-key",
     },
     "slimfill-kvstore": {
         "insecure-listen-any", "l2", "l2-key-file", "l2-password-file", "l2-tls-ca", "l2-tls-cert", "l2-tls-key",
-        "l2-ttl", "l2-user", "lease-ttl", "listen", "log-level", "memory", "metrics-listen",
+        "l2-ttl", "l2-user", "lease-ttl", "listen", "log-level", "memory", "metrics-listen", "tls-cert", "tls-client-ca",
+        "tls-key",
     },
 }  # fmt: skip
 

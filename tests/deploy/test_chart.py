@@ -121,6 +121,46 @@ def test_probes_speak_tls_exactly_when_the_server_does(documents):
         assert ("insecure-listen-any" in flags) != ("tls-cert" in flags)
 
 
+def secret_of(workload: dict, container: dict, file: str) -> str:
+    """The secret that a file of the container comes from."""
+    (mount,) = [m for m in container["volumeMounts"] if m["mountPath"] == str(Path(file).parent)]
+    (volume,) = [v for v in workload["spec"]["template"]["spec"]["volumes"] if v["name"] == mount["name"]]
+    return volume["secret"]["secretName"]
+
+
+def test_server_and_store_speak_tls_together(documents):
+    found = {component: (workload, container) for component, workload, container in workloads(documents)}
+    server = flag_values(found["server"][1]["args"])
+    store = flag_values(found["kvstore"][1]["args"]) if "kvstore" in found else {}
+    assert len({"tls-cert", "tls-key", "tls-client-ca"} & set(store)) in (0, 3)
+    assert len({"kv-store-cert", "kv-store-key", "kv-store-ca"} & set(server)) == (3 if "tls-cert" in store else 0)
+    if "tls-cert" in store:
+        # Two secrets, each with the certificate that its pod shows, that one's key, and the other's authority.
+        stores = {secret_of(*found["kvstore"], store[flag]) for flag in ("tls-cert", "tls-key", "tls-client-ca")}
+        servers = {secret_of(*found["server"], server[flag])
+                   for flag in ("kv-store-cert", "kv-store-key", "kv-store-ca")}
+        assert len(stores) == len(servers) == 1 and stores != servers
+
+
+def test_store_probes_show_a_certificate(documents):
+    for component, _, container in workloads(documents):
+        flags = flag_values(container["args"])
+        for name in ("startupProbe", "readinessProbe", "livenessProbe"):
+            if "tls-client-ca" not in flags:
+                continue
+            command = container[name]["exec"]["command"]
+            assert f"-tls-client-cert={flags['tls-cert']}" in command, component
+            assert f"-tls-client-key={flags['tls-key']}" in command, component
+
+
+def test_tls_and_the_l2_are_mounted_side_by_side():
+    settings = ("--set", "kvstore.tls.secretName=a,kvstore.tls.clientSecretName=b,l2.enabled=true,l2.secretName=c")
+    documents = render(None, *settings)
+    test_every_object_is_valid_kubernetes(documents)
+    test_mounts_name_volumes_and_flags_name_mounted_files(documents)
+    test_server_and_store_speak_tls_together(documents)
+
+
 def test_selectors_match_the_pods_of_one_workload(documents):
     pods = [pod_labels(workload) for _, workload, _ in every_workload(documents)]
     selectors = [workload["spec"]["selector"]["matchLabels"] for _, workload, _ in every_workload(documents)]
@@ -275,6 +315,10 @@ def test_large_numbers_stay_whole():
     ("server.ports.grpc=80", "grpc"),
     ("server.options.listen=0.0.0.0:1", "the chart sets this option itself"),
     ("kvstore.options.memory=1GiB", "the chart sets this option itself"),
+    ("kvstore.tls.secretName=a", "clientSecretName"),
+    ("kvstore.tls.clientSecretName=a", "secretName"),
+    ("kvstore.options.tls-cert=/a", "the chart sets this option itself"),
+    ("server.options.kv-store-ca=/a", "the chart sets this option itself"),
     ("l2.enabled=true", "l2.secretName"),
     ("l2.enabled=true,kvstore.enabled=false", "kvstore.enabled"),
     ("l2.enabled=true,l2.secretName=s,kvstore.options.l2=redis://h:1", "the chart sets this option itself"),

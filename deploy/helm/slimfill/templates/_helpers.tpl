@@ -73,25 +73,35 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- end -}}
 
-{{/* The handler of a server probe: (dict "root" $ "service" "readiness"). Kubernetes' own gRPC probe cannot speak TLS,
-     so with TLS the probe program of the image asks instead. */}}
-{{- define "slimfill.serverProbe" -}}
-{{- $server := .root.Values.server -}}
-{{- if $server.tls.secretName -}}
+{{/* The handler of a probe: (dict "port" 8080 "service" "readiness" "tls" bool "clientCertificate" bool). Kubernetes' own
+     gRPC probe cannot speak TLS, so with TLS the probe program of the image asks instead; where clients need a
+     certificate it shows the pod's own. */}}
+{{- define "slimfill.probe" -}}
+{{- if .tls -}}
 exec:
   command:
     - grpc-health-probe
-    - -addr=127.0.0.1:{{ $server.ports.grpc }}
+    - -addr=127.0.0.1:{{ .port }}
     - -service={{ .service }}
     - -connect-timeout=2s
     - -rpc-timeout=2s
     - -tls
     - -tls-no-verify
-    {{- if $server.tls.verifyClients }}
+    {{- if .clientCertificate }}
     - -tls-client-cert=/etc/slimfill/tls/tls.crt
     - -tls-client-key=/etc/slimfill/tls/tls.key
     {{- end }}
 {{- else -}}
-grpc: {port: {{ $server.ports.grpc }}, service: {{ .service }}}
+grpc: {port: {{ .port }}, service: {{ .service }}}
 {{- end }}
+{{- end -}}
+
+{{- define "slimfill.serverProbe" -}}
+{{- $server := .root.Values.server -}}
+{{- include "slimfill.probe" (dict "port" $server.ports.grpc "service" .service "tls" $server.tls.secretName "clientCertificate" $server.tls.verifyClients) -}}
+{{- end -}}
+
+{{- define "slimfill.kvstoreProbe" -}}
+{{- $kvstore := .root.Values.kvstore -}}
+{{- include "slimfill.probe" (dict "port" $kvstore.ports.grpc "service" .service "tls" $kvstore.tls.secretName "clientCertificate" true) -}}
 {{- end -}}
