@@ -56,6 +56,8 @@ case "$preset" in
   cuda) run_cuda; exit ;;
 esac
 build "$preset"
+# The store's random schedules take too long under ThreadSanitizer.
+if [ "$preset" = tsan ]; then export SLIMFILL_MODEL_SCHEDULES=${SLIMFILL_MODEL_SCHEDULES:-500}; fi
 step "C++ tests ($preset)"
 ctest --preset "$preset" --output-on-failure -j "$(nproc)"
 if [ "$preset" = release ]; then

@@ -280,8 +280,12 @@ absl::StatusOr<Index::Found> LocalKvStore::Find(const BlockKey& key, LeaseId lea
 absl::StatusOr<LocalKvStore::Whole> LocalKvStore::ReadWhole(const BlockKey& key) {
   std::optional<Index::Found> found = index_.Find({0, key});
   if (!found.has_value()) return absl::NotFoundError(absl::StrCat("block ", ToHex(key), " is not stored"));
-  SLIMFILL_ASSIGN_OR_RETURN(const absl::Span<const std::byte> bytes, found->value->Read(0, found->value->size()));
-  return Whole{{std::move(found->value), bytes}, found->parent, found->tenant};
+  const absl::StatusOr<absl::Span<const std::byte>> bytes = found->value->Read(0, found->value->size());
+  ReadCounts counts;
+  const absl::Status status = Settle(bytes.status(), *found, counts);
+  Record({.corrupt = counts.corrupt});  // no client asked: neither a hit nor a miss
+  SLIMFILL_RETURN_IF_ERROR(status);
+  return Whole{{std::move(found->value), *bytes}, found->parent, found->tenant};
 }
 
 absl::Status LocalKvStore::Settle(const absl::Status& status, const Index::Found& found, ReadCounts& counts) {

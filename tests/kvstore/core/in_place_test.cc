@@ -4,6 +4,8 @@
 #include <utility>
 
 #include "base/clock.h"
+#include "base/metric_names.h"
+#include "base/metrics.h"
 #include "gtest/gtest.h"
 #include "kvstore/core/local_store.h"
 #include "tests/kvstore/blocks.h"
@@ -34,7 +36,8 @@ class InPlace : public ::testing::Test {
   }
 
   FakeClock clock_;
-  std::unique_ptr<LocalKvStore> store_ = LocalKvStore::Create({.memory_bytes = 64 * 1024}, clock_, nullptr).value();
+  Metrics metrics_;
+  std::unique_ptr<LocalKvStore> store_ = LocalKvStore::Create({.memory_bytes = 64 * 1024}, clock_, &metrics_).value();
 };
 
 TEST_F(InPlace, ValuesAreReadAsTheyWereFilled) {
@@ -46,6 +49,16 @@ TEST_F(InPlace, ValuesAreReadAsTheyWereFilled) {
   EXPECT_EQ(whole->parent, BlockKey{});
   EXPECT_EQ(store_->ReadWhole(Key(2)).status().code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(store_->Stats(absl::InfiniteFuture())->hits + store_->Stats(absl::InfiniteFuture())->misses, 0u);
+}
+
+TEST_F(InPlace, AValueThatChangedInMemoryIsDroppedByWhoeverReadsItWhole) {
+  ASSERT_TRUE(Fill(*Reserve(1, 0, false), 1).ok());
+  const_cast<std::byte&>(store_->ReadWhole(Key(1))->range.bytes[kBlock - 1]) ^= std::byte{1};
+  EXPECT_EQ(store_->ReadWhole(Key(1)).status().code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(store_->ReadWhole(Key(1)).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(store_->Stats(absl::InfiniteFuture())->bytes_used, 0u);
+  EXPECT_EQ(metrics_.Value(metric::kKvCorruptBlocks), 1);
+  EXPECT_TRUE(Fill(*Reserve(1, 0, false), 1).ok()) << "it can be stored again";
 }
 
 TEST_F(InPlace, AChildReservedBeforeItsParentIsThereHangsOnItAllTheSame) {

@@ -1,10 +1,13 @@
 // Seeded random schedules against StoreModel, on a virtual clock. The store must agree with the model after every step;
-// on top of that, what users rely on is asserted from the store's answers alone.
+// on top of that, what users rely on is asserted from the store's answers alone. SLIMFILL_MODEL_SCHEDULES says how many
+// schedules run, for builds that are much slower.
 #include <algorithm>
+#include <cstdlib>
 #include <memory>
 #include <random>
 #include <vector>
 
+#include "absl/strings/numbers.h"
 #include "gtest/gtest.h"
 #include "kvstore/core/local_store.h"
 #include "tests/kvstore/blocks.h"
@@ -15,7 +18,7 @@ namespace {
 
 using Code = absl::StatusCode;
 
-constexpr int kSchedules = 10000;
+constexpr uint32_t kSchedules = 10000;
 constexpr int kSteps = 80;
 constexpr uint32_t kChains = 3;
 constexpr uint32_t kChainBlocks = 6;
@@ -214,8 +217,18 @@ class Schedule {
   std::vector<LeaseId> leases_;  // every lease ever opened, ended ones too
 };
 
+uint32_t Schedules() {
+  const char* wanted = std::getenv("SLIMFILL_MODEL_SCHEDULES");
+  if (wanted == nullptr) return kSchedules;
+  uint32_t schedules = 0;
+  EXPECT_TRUE(absl::SimpleAtoi(wanted, &schedules) && schedules > 0)
+      << "SLIMFILL_MODEL_SCHEDULES is '" << wanted << "': give a number above 0";
+  return schedules;
+}
+
 TEST(LocalKvStoreModel, AgreesWithTheModelOnRandomSchedules) {
-  for (uint32_t seed = 1; seed <= kSchedules; ++seed) {
+  const uint32_t schedules = Schedules();
+  for (uint32_t seed = 1; seed <= schedules; ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
     Schedule(seed).Run();
     if (HasFailure()) return;
