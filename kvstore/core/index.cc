@@ -29,41 +29,46 @@ Index::~Index() {
 // The low bits of the hash place an entry inside its shard's map; take others here.
 Index::Shard& Index::ShardOf(const IndexKey& key) { return shards_[(absl::HashOf(key) >> 48) % kShards]; }
 
-void Index::List(Shard& shard, const IndexKey& key, const Entry& entry) {
-  shard.order.Add(entry.tick, key);
+void Index::List(Shard& shard, const IndexKey& key, Entry& entry) {
+  entry.listed_tick = entry.tick;
+  shard.order.Add(entry.listed_tick, key);
   shard.oldest_tick.store(shard.order.OldestTick(), std::memory_order_relaxed);
-  if (entry.ownership.tenant != 0) shard.tenant_orders[entry.ownership.tenant].Add(entry.tick, key);
+  if (entry.ownership.tenant != 0) shard.tenant_orders[entry.ownership.tenant].Add(entry.listed_tick, key);
 }
 
-void Index::Unlist(Shard& shard, const Entry& entry) {
-  shard.order.Remove(entry.tick);
+void Index::Unlist(Shard& shard, Entry& entry) {
+  const uint64_t tick = std::exchange(entry.listed_tick, kNotListed);
+  shard.order.Remove(tick);
   shard.oldest_tick.store(shard.order.OldestTick(), std::memory_order_relaxed);
   if (entry.ownership.tenant == 0) return;
   const auto order = shard.tenant_orders.find(entry.ownership.tenant);
-  order->second.Remove(entry.tick);
+  order->second.Remove(tick);
   if (order->second.OldestTick() == LruOrder<IndexKey>::kNone) shard.tenant_orders.erase(order);
 }
 
-void Index::UpdateOrder(Shard& shard, const IndexKey& key, Entry& entry) {
-  const bool evictable = key.owner == 0 && entry.pins == 0 && entry.children == 0;
-  if (evictable == entry.evictable) return;
-  entry.evictable = evictable;
-  if (evictable) {
-    List(shard, key, entry);
-  } else {
-    Unlist(shard, entry);
-  }
+void Index::ListIfEvictable(Shard& shard, const IndexKey& key, Entry& entry) {
+  if (entry.listed_tick == kNotListed && IsEvictable(key, entry)) List(shard, key, entry);
 }
 
-void Index::Touch(Shard& shard, const IndexKey& key, Entry& entry) {
-  if (entry.evictable) Unlist(shard, entry);
-  entry.tick = NextTick();
-  if (entry.evictable) List(shard, key, entry);
+Index::EntryMap::iterator Index::OldestIfCurrent(Shard& shard, const LruOrder<IndexKey>& order) {
+  const auto oldest = shard.entries.find(order.Oldest());
+  Entry& entry = oldest->second;
+  if (IsEvictable(oldest->first, entry) && entry.listed_tick == entry.tick) return oldest;
+  Unlist(shard, entry);
+  ListIfEvictable(shard, oldest->first, entry);
+  return shard.entries.end();
+}
+
+void Index::RefreshOldest(Shard& shard) {
+  constexpr int kEntries = 2;
+  for (int i = 0; i < kEntries && shard.order.OldestTick() != LruOrder<IndexKey>::kNone; ++i) {
+    if (OldestIfCurrent(shard, shard.order) != shard.entries.end()) return;
+  }
 }
 
 Index::Entry Index::Take(Shard& shard, EntryMap::iterator found) {
   Entry entry = std::move(found->second);
-  if (entry.evictable) Unlist(shard, entry);
+  if (entry.listed_tick != kNotListed) Unlist(shard, entry);
   if (removals_ != nullptr && found->first.owner == 0) removals_->Publish(found->first.key);
   shard.entries.erase(found);
   size_.fetch_sub(1, std::memory_order_relaxed);
@@ -75,8 +80,8 @@ std::optional<Index::Found> Index::Find(const IndexKey& key) {
   absl::MutexLock lock(&shard.mutex);
   const auto found = shard.entries.find(key);
   if (found == shard.entries.end()) return std::nullopt;
-  Touch(shard, key, found->second);
-  const Entry& entry = found->second;
+  Entry& entry = found->second;
+  entry.tick = NextTick();
   return Found{entry.value, {key, entry.generation}, entry.parent.parent(), entry.ownership.tenant};
 }
 
@@ -87,9 +92,8 @@ std::optional<EntryRef> Index::Pin(const BlockKey& block) {
   const auto found = shard.entries.find(key);
   if (found == shard.entries.end()) return std::nullopt;
   Entry& entry = found->second;
-  Touch(shard, key, entry);
+  entry.tick = NextTick();
   ++entry.pins;
-  UpdateOrder(shard, key, entry);
   return EntryRef{key, entry.generation};
 }
 
@@ -99,7 +103,7 @@ void Index::Unpin(const EntryRef& ref) {
   const auto found = shard.entries.find(ref.key);
   if (found == shard.entries.end() || found->second.generation != ref.generation) return;
   --found->second.pins;
-  UpdateOrder(shard, ref.key, found->second);
+  ListIfEvictable(shard, ref.key, found->second);
 }
 
 ParentLink Index::LinkParent(const BlockKey& parent) {
@@ -109,7 +113,6 @@ ParentLink Index::LinkParent(const BlockKey& parent) {
   const auto found = shard.entries.find(key);
   if (found == shard.entries.end()) return {};
   ++found->second.children;
-  UpdateOrder(shard, key, found->second);
   return ParentLink(this, {key, found->second.generation});
 }
 
@@ -119,7 +122,7 @@ void Index::ReleaseChild(const EntryRef& parent) {
   const auto found = shard.entries.find(parent.key);
   if (found == shard.entries.end() || found->second.generation != parent.generation) return;
   --found->second.children;
-  UpdateOrder(shard, parent.key, found->second);
+  ListIfEvictable(shard, parent.key, found->second);
 }
 
 bool Index::Insert(const IndexKey& key, std::shared_ptr<const Value> value, ParentLink parent, Ownership ownership) {
@@ -133,7 +136,8 @@ bool Index::Insert(const IndexKey& key, std::shared_ptr<const Value> value, Pare
   entry.ownership = std::move(ownership);
   entry.generation = generations_.fetch_add(1, std::memory_order_relaxed);
   entry.tick = NextTick();
-  UpdateOrder(shard, key, entry);
+  ListIfEvictable(shard, key, entry);
+  RefreshOldest(shard);
   size_.fetch_add(1, std::memory_order_relaxed);
   return true;
 }
@@ -160,7 +164,7 @@ absl::Status Index::RemoveIfIdle(const BlockKey& block) {
   absl::MutexLock lock(&shard.mutex);
   const auto found = shard.entries.find(key);
   if (found == shard.entries.end()) return absl::NotFoundError(absl::StrCat("block ", ToHex(block), " is not stored"));
-  if (!found->second.evictable) {
+  if (!IsEvictable(key, found->second)) {
     return absl::FailedPreconditionError(
         absl::StrCat("block ", ToHex(block), " is in use (", found->second.pins, " leases, ", found->second.children,
                      " blocks that follow it): delete those that follow it first, or wait until its leases end"));
@@ -185,7 +189,9 @@ bool Index::EvictOneOf(uint64_t tenant) {
     absl::MutexLock lock(&oldest->mutex);
     const auto order = oldest->tenant_orders.find(tenant);
     if (order == oldest->tenant_orders.end()) continue;  // another thread was faster
-    doomed = Take(*oldest, oldest->entries.find(order->second.Oldest()));
+    const auto next = OldestIfCurrent(*oldest, order->second);
+    if (next == oldest->entries.end()) continue;
+    doomed = Take(*oldest, next);
     return true;
   }
 }
@@ -205,7 +211,9 @@ bool Index::EvictOne() {
     Entry doomed;
     absl::MutexLock lock(&oldest->mutex);
     if (oldest->order.OldestTick() == LruOrder<IndexKey>::kNone) continue;  // another thread was faster
-    doomed = Take(*oldest, oldest->entries.find(oldest->order.Oldest()));
+    const auto next = OldestIfCurrent(*oldest, oldest->order);
+    if (next == oldest->entries.end()) continue;
+    doomed = Take(*oldest, next);
     return true;
   }
 }

@@ -1,6 +1,9 @@
 // Finds values by key, knows who holds them, and picks what to evict. Sharded by key; no lock is held while bytes move
 // or while another shard is locked.
 //
+// Reading and pinning an entry only note when it was last used; the order of eviction follows when something is
+// evicted.
+//
 // An entry appears with its complete value (READY); what is being written is not here yet, and what was removed lives
 // on only in the hands of its readers. An entry is evictable when it is shared, nobody pins it and no child hangs on
 // it. A child hangs on its parent only when the parent was there first: links point from newer to older entries, so a
@@ -112,16 +115,17 @@ class Index {
 
  private:
   friend class ParentLink;
+  static constexpr uint64_t kNotListed = LruOrder<IndexKey>::kNone;
 
   struct Entry {
     std::shared_ptr<const Value> value;
     ParentLink parent;
     Ownership ownership;
     uint64_t generation = 0;
-    uint64_t tick = 0;  // when it was last used
+    uint64_t tick = 0;                  // when it was last used
+    uint64_t listed_tick = kNotListed;  // its place in the shard's order: not after `tick`
     uint32_t pins = 0;
     uint32_t children = 0;
-    bool evictable = false;  // listed in the shard's order under `tick`
   };
   using EntryMap = absl::flat_hash_map<IndexKey, Entry>;
 
@@ -138,12 +142,22 @@ class Index {
   uint64_t NextTick() { return ticks_.fetch_add(1, std::memory_order_relaxed); }
   void ReleaseChild(const EntryRef& parent);
 
-  // Lists an entry among the evictable ones, or takes it off the lists.
-  static void List(Shard& shard, const IndexKey& key, const Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex);
-  static void Unlist(Shard& shard, const Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex);
-  // Brings the order in line with what `entry` has become.
-  static void UpdateOrder(Shard& shard, const IndexKey& key, Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex);
-  void Touch(Shard& shard, const IndexKey& key, Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex);
+  // Every evictable entry is listed. So that reading costs no work on the lists, a listed one may have been used since,
+  // or have become unevictable: whoever evicts finds out when its turn comes.
+  static bool IsEvictable(const IndexKey& key, const Entry& entry) {
+    return key.owner == 0 && entry.pins == 0 && entry.children == 0;
+  }
+  static void List(Shard& shard, const IndexKey& key, Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex);
+  static void Unlist(Shard& shard, Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex);
+  // To be called when it may have become evictable.
+  static void ListIfEvictable(Shard& shard, const IndexKey& key, Entry& entry)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex);
+  // The entry whose turn it is in `order`, one of the shard's, when nothing has happened to it since it was listed;
+  // otherwise lists it as it is now, and returns the end of the map. REQUIRES: the order is not empty.
+  static EntryMap::iterator OldestIfCurrent(Shard& shard, const LruOrder<IndexKey>& order)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex);
+  // A little of what evictions would otherwise have to do all at once, when a store gets full that was long read from.
+  static void RefreshOldest(Shard& shard) ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex);
   // The entry must be destroyed after the lock is gone: it lets go of its parent, which may be in any shard.
   Entry Take(Shard& shard, EntryMap::iterator found) ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex);
 
