@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/logging.h"
+#include "base/runtime.h"
 #include "server/app.h"
 #include "server/build_engine.h"
 #include "server/signals.h"
@@ -44,6 +45,7 @@ int Serve(const server::LoadedConfig& loaded) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  SetUpRuntime();
   const std::vector<std::string> arguments(argv + 1, argv + argc);
   const auto loaded = server::LoadConfig(arguments, server::ReadEnvironment());
   if (!loaded.ok()) return Fail(2, loaded.status());

@@ -15,6 +15,7 @@
 #include "base/logging.h"
 #include "base/metric_names.h"
 #include "base/metrics.h"
+#include "base/runtime.h"
 #include "base/status.h"
 #include "kvstore/core/local_store.h"
 #include "kvstore/l2/redis_cluster.h"
@@ -94,6 +95,7 @@ absl::Status Serve(const KvStoreOptions& options, const sigset_t& signals) {
 }  // namespace
 
 int RunKvStore(int argc, const char* const* argv) {
+  SetUpRuntime();
   const CommandLine command_line = ParseCommandLine(argc, argv);
   if (!command_line.options.has_value()) return command_line.exit_code;
   const sigset_t signals = BlockStopSignals();
