@@ -12,10 +12,12 @@ ALLOWED = {
     "kvstore/core": ["base", "kvstore/api"],
     "kvstore/l2": ["base", "kvstore/api", "kvstore/core"],
     "kvstore/shm": ["base", "kvstore/api"],
-    "kvstore/client": ["base", "kvstore/api", "kvstore/shm", "slimfill/v1/kvstore"],
+    "kvstore/wire": ["base", "kvstore/api", "slimfill/v1/kvstore"],
+    "kvstore/client": ["base", "kvstore/api", "kvstore/shm", "kvstore/wire", "slimfill/v1/kvstore"],
     "kvstore/bench": ["base", "kvstore"],
     "kvstore/service": [
-        "base", "kvstore/api", "kvstore/core", "kvstore/l2", "kvstore/shm", "slimfill/v1/kvstore", "grpc/health",
+        "base", "kvstore/api", "kvstore/core", "kvstore/l2", "kvstore/shm", "kvstore/wire", "slimfill/v1/kvstore",
+        "grpc/health",
     ],
     "engine/tensor": ["base"],
     "engine/model": ["base", "engine/ops", "engine/tensor"],
@@ -34,7 +36,7 @@ ALLOWED = {
 }
 # Third-party headers and the only folders that may include them.
 CONFINED = {
-    r"grpc(pp)?/|.*\.grpc\.pb\.h|.*\.pb\.h|google/protobuf/": ["server", "cli", "kvstore/client", "kvstore/service"],
+    r"grpc(pp)?/|.*\.grpc\.pb\.h|.*\.pb\.h|google/protobuf/": ["server", "cli", "kvstore/wire", "kvstore/client", "kvstore/service"],
     r"cuda|cublas": ["engine/ops/cuda"],
     r"hiredis/": ["kvstore/l2"],
     r"dnnl|oneapi/dnnl|immintrin": ["engine/ops/cpu", "engine/ops/bench"],

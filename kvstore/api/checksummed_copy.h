@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/types/span.h"
+#include "kvstore/api/checksum.h"
 #include "kvstore/api/kv_store.h"
 #include "xxhash.h"
 
@@ -42,6 +43,8 @@ class PagedWriter {
   // `to`: as long, and behind what was written before; or empty when the bytes lie there already.
   void Append(absl::Span<const std::byte> from, absl::Span<std::byte> to);
   uint64_t written() const { return written_; }
+  // Of the page that was written last, or of what it has so far.
+  uint64_t LastPageDigest() { return written_ % kChecksumPageBytes == 0 ? checksums_.back() : page_.Digest(); }
   // Of all pages; nothing may be appended any more.
   std::vector<uint64_t> Finish();
 

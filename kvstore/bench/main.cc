@@ -33,6 +33,7 @@
 #include "base/clock_seconds.h"
 #include "base/logging.h"
 #include "base/metrics.h"
+#include "base/runtime.h"
 #include "base/status.h"
 #include "kvstore/bench/raw_socket.h"
 #include "kvstore/bench/redis_way.h"
@@ -98,9 +99,16 @@ class Blocks {
   void Fetch(KvStore& store) const {
     for (const absl::Status& status : Check(store.Fetch(fetches_, 0, absl::Now() + kCallTime))) Check(status);
   }
+  void FetchOne(KvStore& store) const {
+    for (const absl::Status& status :
+         Check(store.Fetch(absl::MakeConstSpan(fetches_).first(1), 0, absl::Now() + kCallTime))) {
+      Check(status);
+    }
+  }
   void Copy() { std::memcpy(fetched_.data(), bytes_.data(), kCallBytes); }
-  void FetchRawFrom(int socket) {
-    if (!FetchRaw(socket, absl::MakeSpan(fetched_))) Check(absl::UnavailableError("the raw socket's peer is gone"));
+  void FetchRawFrom(int socket, size_t bytes = kCallBytes) {
+    if (!FetchRaw(socket, absl::MakeSpan(fetched_).first(bytes)))
+      Check(absl::UnavailableError("the raw socket's peer is gone"));
   }
   void LocateAll(ShmConnection& connection) const {
     shm::Locate request;
@@ -275,6 +283,10 @@ Json Run(int rounds, const std::vector<std::string>& wanted) {
     ways.push_back({grpc + "-256k", limit, [&] { large.Fetch(store); }, check_large, {}, {}});
     ways.push_back({grpc + "-32k-batched", limit, [&] { small.Fetch(store); }, check_small, {}, {}});
     ways.push_back({grpc + "-put-256k", limit, [&] { fresh.PutFresh(store); }, [] {}, {}, {}});
+    // A single block: what a call costs beside its bytes.
+    constexpr size_t kOne = size_t{256} << 10;
+    ways.push_back({limit + "-one-256k", "", [&] { large.FetchRawFrom(pair.ours, kOne); }, [] {}, {}, {}, kOne});
+    ways.push_back({grpc + "-one-256k", limit + "-one-256k", [&] { large.FetchOne(store); }, [] {}, {}, {}, kOne});
   };
   add_socket("tcp", raw.tcp, *tcp);
   add_socket("unix", raw.unix_socket, *on_unix);
@@ -324,6 +336,7 @@ Json Run(int rounds, const std::vector<std::string>& wanted) {
 }  // namespace slimfill::kvstore
 
 int main(int argc, char** argv) {
+  slimfill::SetUpRuntime();  // as our programs do
   int rounds = 101;
   std::vector<std::string> ways;
   CLI::App app{"Speed of the KV store's ways, beside the machine's limits on each"};

@@ -26,7 +26,7 @@ absl::Status FetchAssembler::AcceptFailure(uint64_t ordinal, int code, absl::str
   return absl::OkStatus();
 }
 
-absl::Status FetchAssembler::BeginChunk(const ChunkHeader& chunk) {
+absl::Status FetchAssembler::BeginChunk(const ChunkFields& chunk) {
   const uint64_t ordinal = chunk.ordinal;
   if (ordinal >= items_.size() || settled_[ordinal].has_value() || (received_ > 0 && ordinal != chunk_.ordinal)) {
     return BrokenStream("a chunk of item ", ordinal, " of ", items_.size(), " has no place");

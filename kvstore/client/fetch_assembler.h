@@ -11,24 +11,18 @@
 #include "absl/types/span.h"
 #include "kvstore/api/checksummed_copy.h"
 #include "kvstore/api/kv_store.h"
+#include "kvstore/wire/chunk_wire.h"
 
 namespace slimfill::kvstore {
 
 // Not thread safe.
 class FetchAssembler {
  public:
-  struct ChunkHeader {
-    uint64_t ordinal = 0;  // of the item
-    uint64_t offset = 0;   // in its value
-    uint64_t checksum = 0;
-    uint64_t bytes = 0;
-  };
-
   explicit FetchAssembler(absl::Span<const FetchItem> items) : items_(items), settled_(items.size()) {}
 
   // A chunk, whose bytes then come in pieces. DATA_LOSS when the stream breaks its own rules: nothing after it can be
   // trusted, cancel the call.
-  absl::Status BeginChunk(const ChunkHeader& chunk);
+  absl::Status BeginChunk(const ChunkFields& chunk);
   void AppendBytes(absl::Span<const std::byte> bytes);  // REQUIRES: no more than the chunk is to have
   // REQUIRES: all its bytes have come.
   void EndChunk();
@@ -51,7 +45,7 @@ class FetchAssembler {
 
   const absl::Span<const FetchItem> items_;
   std::vector<std::optional<absl::Status>> settled_;
-  ChunkHeader chunk_;            // the one being received, or the last one of the item that is: received_ > 0
+  ChunkFields chunk_;            // the one being received, or the last one of the item that is: received_ > 0
   ChecksummedCopy copy_{{}, 0};  // of the chunk's bytes
   uint64_t received_ = 0;        // bytes of the item
   bool corrupt_ = false;         // one of the item's checksums did not hold

@@ -8,6 +8,7 @@
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/wire_format_lite.h"
 #include "grpcpp/support/proto_buffer_reader.h"
+#include "kvstore/wire/chunk_wire.h"
 #include "slimfill/v1/kvstore.pb.h"
 
 namespace slimfill::kvstore {
@@ -21,37 +22,8 @@ constexpr uint32_t Tag(int field, WireFormatLite::WireType type) { return WireFo
 constexpr uint32_t kFailuresTag =
     Tag(v1::FetchResponse::kFailuresFieldNumber, WireFormatLite::WIRETYPE_LENGTH_DELIMITED);
 constexpr uint32_t kChunksTag = Tag(v1::FetchResponse::kChunksFieldNumber, WireFormatLite::WIRETYPE_LENGTH_DELIMITED);
-constexpr uint32_t kOrdinalTag = Tag(v1::Chunk::kOrdinalFieldNumber, WireFormatLite::WIRETYPE_VARINT);
-constexpr uint32_t kOffsetTag = Tag(v1::Chunk::kOffsetFieldNumber, WireFormatLite::WIRETYPE_VARINT);
-constexpr uint32_t kChecksumTag = Tag(v1::Chunk::kChecksumFieldNumber, WireFormatLite::WIRETYPE_FIXED64);
-constexpr uint32_t kDataTag = Tag(v1::Chunk::kDataFieldNumber, WireFormatLite::WIRETYPE_LENGTH_DELIMITED);
 
 absl::Status Malformed() { return absl::DataLossError("the KV store's stream is broken: a message is malformed"); }
-
-// The fields before the data, and its length. False when the chunk has no data or is malformed.
-bool ReadChunkHeader(CodedInputStream& in, FetchAssembler::ChunkHeader* header) {
-  uint32_t last_tag = 0;
-  while (const uint32_t tag = in.ReadTag()) {
-    if (tag <= last_tag) return false;
-    last_tag = tag;
-    uint32_t number = 0;
-    bool read = false;
-    if (tag == kOrdinalTag) {
-      read = in.ReadVarint32(&number);
-      header->ordinal = number;
-    } else if (tag == kOffsetTag) {
-      read = in.ReadVarint64(&header->offset);
-    } else if (tag == kChecksumTag) {
-      read = in.ReadLittleEndian64(&header->checksum);
-    } else if (tag == kDataTag) {
-      if (!in.ReadVarint32(&number)) return false;
-      header->bytes = number;
-      return true;
-    }
-    if (!read) return false;
-  }
-  return false;
-}
 
 // The chunk's bytes, slice by slice.
 bool ReadData(CodedInputStream& in, uint64_t bytes, FetchAssembler& assembler) {
@@ -71,9 +43,8 @@ absl::Status ReadChunk(CodedInputStream& in, FetchAssembler& assembler) {
   uint32_t length;
   if (!in.ReadVarint32(&length) || length > std::numeric_limits<int>::max()) return Malformed();
   const CodedInputStream::Limit outer = in.PushLimit(static_cast<int>(length));
-  FetchAssembler::ChunkHeader header;
+  ChunkFields header;
   if (!ReadChunkHeader(in, &header)) return Malformed();
-  if (in.BytesUntilLimit() < 0 || static_cast<uint64_t>(in.BytesUntilLimit()) != header.bytes) return Malformed();
   SLIMFILL_RETURN_IF_ERROR(assembler.BeginChunk(header));
   if (!ReadData(in, header.bytes, assembler)) return Malformed();
   assembler.EndChunk();

@@ -16,18 +16,22 @@
 #include "kvstore/client/pending_releases.h"
 #include "kvstore/client/put_messages.h"
 #include "kvstore/client/raw_stream.h"
+#include "kvstore/client/read_ahead.h"
 #include "slimfill/v1/kvstore.grpc.pb.h"
 
 namespace slimfill::kvstore {
 namespace {
 
 constexpr char kFetchMethod[] = "/slimfill.v1.KvStoreService/Fetch";
+constexpr char kPutMethod[] = "/slimfill.v1.KvStoreService/Put";
 constexpr int kMaxReceiveBytes = 8 << 20;  // no message of the store is larger
 constexpr uint32_t kMinMessageBytes = 4 << 10;
 constexpr uint32_t kMaxMessageBytes = 3 << 20;             // the store takes messages of 4 MiB
 constexpr absl::Duration kMaxCallTime = absl::Minutes(4);  // the store refuses streams that may stay open for longer
 constexpr absl::Duration kProbeConnectTime = absl::Milliseconds(100);
 constexpr int kMinReconnectMs = 100;
+// From here on a thread that reads ahead is worth its start.
+constexpr uint64_t kReadAheadFromBytes = 4 << 20;
 constexpr int kMaxReconnectMs = 1000;
 
 std::shared_ptr<grpc::ChannelCredentials> Credentials(const std::optional<MutualTls>& tls) {
@@ -70,6 +74,50 @@ std::string KeyBytes(const BlockKey& key) {
 
 absl::Status BadAnswer(absl::string_view what) {
   return absl::InternalError(absl::StrCat("the KV store's answer makes no sense: ", what));
+}
+
+// While a message is on its way the next one is made.
+grpc::Status SendAll(PutMessages& messages, RawStream& stream, v1::PutResponse* response) {
+  grpc::ByteBuffer message;
+  for (bool first = true; messages.Next(&message); first = false) {
+    if (!first && !stream.Wait()) break;
+    if (messages.done()) {
+      stream.StartWriteLast(message);
+    } else {
+      stream.StartWrite(message);
+    }
+  }
+  stream.Wait();
+  stream.StartRead(&message);
+  if (stream.Wait()) grpc::SerializationTraits<v1::PutResponse>::Deserialize(&message, response);
+  return stream.Finish();
+}
+
+// Hands the messages that `next` (grpc::ByteBuffer* -> bool) gives to the assembler. When they make no sense the call
+// is cancelled.
+template <typename Next>
+absl::Status Assemble(const Next& next, grpc::ClientContext& context, FetchAssembler& assembler) {
+  grpc::ByteBuffer message;
+  while (next(&message)) {
+    const absl::Status status = ReadFetchResponse(message, assembler);
+    if (status.ok()) continue;
+    context.TryCancel();
+    return status;
+  }
+  return absl::OkStatus();
+}
+
+// `bytes`: that are to come.
+absl::Status ReceiveAll(uint64_t bytes, grpc::ClientContext& context, RawStream& stream, FetchAssembler& assembler) {
+  if (bytes >= kReadAheadFromBytes) {
+    ReadAhead messages(stream);
+    return Assemble([&](grpc::ByteBuffer* message) { return messages.Next(message); }, context, assembler);
+  }
+  const auto next = [&](grpc::ByteBuffer* message) {
+    stream.StartRead(message);
+    return stream.Wait();
+  };
+  return Assemble(next, context, assembler);
 }
 
 absl::Status CheckOptions(const GrpcStoreOptions& options) {
@@ -218,13 +266,9 @@ absl::StatusOr<std::vector<absl::Status>> GrpcKvStore::Put(absl::Span<const PutI
   const absl::Time start = impl_->clock.Now();
   v1::PutResponse response;
   SLIMFILL_RETURN_IF_ERROR(impl_->Run("put", deadline, [&](grpc::ClientContext& context) -> absl::Status {
-    const std::unique_ptr<grpc::ClientWriter<v1::PutRequest>> writer = impl_->stub->Put(&context, &response);
     PutMessages messages(items, lease, impl_->options.message_bytes);
-    v1::PutRequest request;
-    while (messages.Next(&request) && writer->Write(request)) {
-    }
-    writer->WritesDone();
-    SLIMFILL_RETURN_IF_ERROR(impl_->FromGrpc(writer->Finish()));
+    RawStream stream(impl_->generic_stub, context, kPutMethod);
+    SLIMFILL_RETURN_IF_ERROR(impl_->FromGrpc(SendAll(messages, stream, &response)));
     if (static_cast<size_t>(response.statuses_size()) == items.size()) return absl::OkStatus();
     return BadAnswer(absl::StrCat(response.statuses_size(), " statuses for ", items.size(), " blocks"));
   }));
@@ -265,7 +309,9 @@ absl::StatusOr<std::vector<absl::Status>> GrpcKvStore::FetchOnce(absl::Span<cons
   request.set_lease(lease);
   request.set_verify(verify);
   request.set_max_message_bytes(impl_->options.message_bytes);
+  uint64_t bytes = 0;
   for (const FetchItem& item : items) {
+    bytes += item.destination.size();
     v1::FetchRange* range = request.add_ranges();
     range->set_key(KeyBytes(item.key));
     range->set_offset(item.offset);
@@ -273,13 +319,13 @@ absl::StatusOr<std::vector<absl::Status>> GrpcKvStore::FetchOnce(absl::Span<cons
   }
   FetchAssembler assembler(items);
   const absl::Status status = impl_->Run("fetch", deadline, [&](grpc::ClientContext& context) -> absl::Status {
-    RawStream stream(impl_->generic_stub, context, kFetchMethod, request);
-    grpc::ByteBuffer response;
-    absl::Status broken;
-    while (broken.ok() && stream.Read(&response)) broken = ReadFetchResponse(response, assembler);
-    if (!broken.ok()) context.TryCancel();
+    RawStream stream(impl_->generic_stub, context, kFetchMethod);
+    const grpc::Slice asked(request.SerializeAsString());
+    stream.StartWriteLast(grpc::ByteBuffer(&asked, 1));
+    stream.Wait();
+    const absl::Status received = ReceiveAll(bytes, context, stream, assembler);
     const grpc::Status finished = stream.Finish();
-    if (!broken.ok()) return broken;
+    SLIMFILL_RETURN_IF_ERROR(received);
     SLIMFILL_RETURN_IF_ERROR(impl_->FromGrpc(finished));
     return assembler.CheckComplete();
   });

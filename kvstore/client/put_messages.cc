@@ -1,70 +1,112 @@
 #include "kvstore/client/put_messages.h"
 
 #include <algorithm>
+#include <string>
 
+#include "base/status.h"
+#include "google/protobuf/wire_format_lite.h"
 #include "kvstore/api/checksum.h"
+#include "kvstore/api/checksummed_copy.h"
 #include "kvstore/api/limits.h"
+#include "kvstore/wire/chunk_wire.h"
+#include "slimfill/v1/kvstore.pb.h"
 
 namespace slimfill::kvstore {
 namespace {
+
+using google::protobuf::internal::WireFormatLite;
+using google::protobuf::io::CodedOutputStream;
+
+constexpr size_t kMaxLeaseBytes = 16;
+constexpr size_t kMaxAnnouncementBytes = 128;
 
 void SetKey(const BlockKey& key, std::string* field) {
   field->assign(reinterpret_cast<const char*>(key.bytes.data()), key.bytes.size());
 }
 
+std::byte* WriteLease(LeaseId lease, std::byte* at) {
+  if (lease == 0) return at;
+  return reinterpret_cast<std::byte*>(
+      WireFormatLite::WriteFixed64ToArray(v1::PutRequest::kLeaseFieldNumber, lease, reinterpret_cast<uint8_t*>(at)));
+}
+
 }  // namespace
 
-bool PutMessages::Next(v1::PutRequest* request) {
-  request->Clear();
-  if (item_ == items_.size()) return false;
-  request->set_lease(lease_);
-  uint64_t room = message_bytes_;
-  while (item_ < items_.size() && room > 0) {
-    const PutItem& item = items_[item_];
-    const uint64_t bytes = ValueBytes(item);
-    if (sent_ == 0) {
-      // A value that does not fit any more starts the next message, unless it is longer than any message.
-      if (room < message_bytes_ && bytes > room && bytes <= message_bytes_) break;
-      Announce(item, bytes, request);
-    }
-    room -= AddChunk(item, std::min(room, bytes - sent_), request);
-    if (sent_ < bytes) continue;
-    ++item_;
-    sent_ = part_ = part_sent_ = 0;
+bool PutMessages::Next(grpc::ByteBuffer* request) {
+  const std::vector<Piece> pieces = Plan();
+  if (pieces.empty()) return false;
+  size_t room = kMaxLeaseBytes;
+  for (const Piece& piece : pieces) {
+    room += piece.bytes + kMaxChunkHeaderBytes + (piece.offset == 0 ? kMaxAnnouncementBytes : 0);
   }
+  MessageMemory::Buffer buffer = memory_.Take(room);
+  std::byte* at = WriteLease(lease_, buffer.data());
+  for (const Piece& piece : pieces) {
+    if (piece.offset == 0) at = Announce(items_[piece.item], at);
+    at = AddChunk(piece, at);
+  }
+  const auto written = static_cast<size_t>(at - buffer.data());
+  SLIMFILL_CHECK(written <= room);
+  const grpc::Slice slice = MessageMemory::ToSlice(std::move(buffer), written);
+  *request = grpc::ByteBuffer(&slice, 1);
   return true;
 }
 
-void PutMessages::Announce(const PutItem& item, uint64_t bytes, v1::PutRequest* request) {
-  v1::PutBlock* block = request->add_blocks();
-  SetKey(item.key, block->mutable_key());
-  if (item.parent != BlockKey{}) SetKey(item.parent, block->mutable_parent());
-  block->set_total_bytes(bytes);
-  block->set_tenant(item.tenant);
+std::vector<PutMessages::Piece> PutMessages::Plan() {
+  std::vector<Piece> pieces;
+  uint64_t room = message_bytes_;
+  while (item_ < items_.size() && room > 0) {
+    const uint64_t value = ValueBytes(items_[item_]), whole = planned_ == 0 ? value : 0;
+    const uint64_t next = std::min(value - planned_, kChecksumPageBytes - planned_ % kChecksumPageBytes);
+    // What does not fit any more starts the next message, unless it is longer than any message: a page, or a value.
+    if (room < message_bytes_ && (next > room || (whole > room && whole <= message_bytes_))) break;
+    pieces.push_back({item_, planned_, std::min(room, next)});
+    room -= pieces.back().bytes;
+    planned_ += pieces.back().bytes;
+    if (planned_ < value) continue;
+    ++item_;
+    planned_ = 0;
+  }
+  return pieces;
 }
 
-uint64_t PutMessages::AddChunk(const PutItem& item, uint64_t bytes, v1::PutRequest* request) {
-  v1::Chunk* chunk = request->add_chunks();
-  Gather(item, bytes, chunk->mutable_data());
-  chunk->set_ordinal(static_cast<uint32_t>(item_));
-  chunk->set_offset(sent_);
-  chunk->set_checksum(
-      Checksum(item.key, sent_,
-               absl::MakeConstSpan(reinterpret_cast<const std::byte*>(chunk->data().data()), chunk->data().size())));
-  sent_ += bytes;
-  return bytes;
+std::byte* PutMessages::Announce(const PutItem& item, std::byte* at) const {
+  v1::PutBlock block;
+  SetKey(item.key, block.mutable_key());
+  if (item.parent != BlockKey{}) SetKey(item.parent, block.mutable_parent());
+  block.set_total_bytes(ValueBytes(item));
+  block.set_tenant(item.tenant);
+  const std::string written = block.SerializeAsString();
+  auto* to = reinterpret_cast<uint8_t*>(at);
+  to = WireFormatLite::WriteTagToArray(v1::PutRequest::kBlocksFieldNumber, WireFormatLite::WIRETYPE_LENGTH_DELIMITED,
+                                       to);
+  to = CodedOutputStream::WriteVarint32ToArray(static_cast<uint32_t>(written.size()), to);
+  to = CodedOutputStream::WriteStringToArray(written, to);
+  return reinterpret_cast<std::byte*>(to);
 }
 
-void PutMessages::Gather(const PutItem& item, uint64_t bytes, std::string* data) {
-  data->reserve(bytes);
-  while (data->size() < bytes) {
-    const absl::Span<const std::byte> piece = item.parts[part_].subspan(part_sent_, bytes - data->size());
-    data->append(reinterpret_cast<const char*>(piece.data()), piece.size());
-    part_sent_ += piece.size();
+std::byte* PutMessages::AddChunk(const Piece& piece, std::byte* at) {
+  const size_t header =
+      WriteChunkHeader(v1::PutRequest::kChunksFieldNumber,
+                       {.ordinal = piece.item, .offset = piece.offset, .checksum = 0, .bytes = piece.bytes}, at);
+  PatchChecksum(Gather(piece, at + header), piece.bytes, header, at);
+  return at + header + piece.bytes;
+}
+
+uint64_t PutMessages::Gather(const Piece& piece, std::byte* to) {
+  const PutItem& item = items_[piece.item];
+  if (piece.offset == 0) part_ = part_sent_ = 0;
+  ChecksummedCopy copy(item.key, piece.offset);
+  for (uint64_t copied = 0; copied < piece.bytes;) {
+    const absl::Span<const std::byte> from = item.parts[part_].subspan(part_sent_, piece.bytes - copied);
+    copy.Append(from, absl::MakeSpan(to + copied, from.size()));
+    copied += from.size();
+    part_sent_ += from.size();
     if (part_sent_ < item.parts[part_].size()) continue;
     ++part_;
     part_sent_ = 0;
   }
+  return copy.Digest();
 }
 
 }  // namespace slimfill::kvstore

@@ -1,13 +1,18 @@
-// Cuts the values of a Put into messages: large values into several, small ones together.
+// Cuts the values of a Put into messages: large values into several, small ones together. A message is what protobuf
+// would write, made in one pass that copies the values' bytes and computes their checksums.
+//
+// The bytes are copied because gRPC may keep what it was given after the call has ended, until the other side reads it
+// or the connection breaks, and the caller takes its memory back at the deadline.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <string>
+#include <vector>
 
 #include "absl/types/span.h"
+#include "grpcpp/support/byte_buffer.h"
 #include "kvstore/api/kv_store.h"
-#include "slimfill/v1/kvstore.pb.h"
+#include "kvstore/client/message_memory.h"
 
 namespace slimfill::kvstore {
 
@@ -18,21 +23,31 @@ class PutMessages {
   PutMessages(absl::Span<const PutItem> items, LeaseId lease, uint64_t message_bytes)
       : items_(items), lease_(lease), message_bytes_(message_bytes) {}
 
-  // Fills the next message; false when everything has been said.
-  bool Next(v1::PutRequest* request);
+  // Makes the next message; false when everything has been said.
+  bool Next(grpc::ByteBuffer* request);
+  bool done() const { return item_ == items_.size(); }
 
  private:
-  void Announce(const PutItem& item, uint64_t bytes, v1::PutRequest* request);
-  uint64_t AddChunk(const PutItem& item, uint64_t bytes, v1::PutRequest* request);
-  // The item's next `bytes` bytes, from as many parts as it takes.
-  void Gather(const PutItem& item, uint64_t bytes, std::string* data);
+  struct Piece {
+    size_t item;
+    uint64_t offset, bytes;  // of its value
+  };
+
+  // The pieces of the next message: none crosses a page of kChecksumPageBytes, so that the store has no other checksums
+  // to compute than those that it keeps.
+  std::vector<Piece> Plan();
+  std::byte* Announce(const PutItem& item, std::byte* at) const;
+  std::byte* AddChunk(const Piece& piece, std::byte* at);
+  // The item's next bytes, from as many parts as it takes; returns their checksum.
+  uint64_t Gather(const Piece& piece, std::byte* to);
 
   const absl::Span<const PutItem> items_;
   const LeaseId lease_;
   const uint64_t message_bytes_;
-  size_t item_ = 0;       // the current item
-  uint64_t sent_ = 0;     // bytes of it
-  size_t part_ = 0;       // its current part
+  MessageMemory memory_;
+  size_t item_ = 0;       // the first item that is not planned yet
+  uint64_t planned_ = 0;  // bytes of it that are
+  size_t part_ = 0;       // of the item that is being copied: its current part
   size_t part_sent_ = 0;  // bytes of that
 };
 

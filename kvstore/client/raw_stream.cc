@@ -1,21 +1,11 @@
 #include "kvstore/client/raw_stream.h"
 
-#include "base/status.h"
-#include "grpcpp/impl/codegen/proto_utils.h"
-
 namespace slimfill::kvstore {
 
-RawStream::RawStream(grpc::GenericStub& stub, grpc::ClientContext& context, const std::string& method,
-                     const google::protobuf::Message& request)
-    : call_(stub.PrepareCall(&context, method, &queue_)) {
-  grpc::ByteBuffer bytes;
-  bool own = false;
-  SLIMFILL_CHECK(grpc::SerializationTraits<google::protobuf::Message>::Serialize(request, &bytes, &own).ok());
+RawStream::RawStream(grpc::GenericStub& stub, grpc::ClientContext& context, const std::string& method) {
+  context.set_initial_metadata_corked(true);  // goes with the first message, so that starting is no operation
+  call_ = stub.PrepareCall(&context, method, &queue_);
   call_->StartCall(this);
-  open_ = Wait();
-  if (!open_) return;
-  call_->WriteLast(bytes, grpc::WriteOptions(), this);
-  open_ = Wait();
 }
 
 RawStream::~RawStream() {
@@ -26,23 +16,36 @@ RawStream::~RawStream() {
   }
 }
 
-bool RawStream::Wait() {
-  void* tag;
-  bool ok;
-  return queue_.Next(&tag, &ok) && ok;
+void RawStream::StartWrite(const grpc::ByteBuffer& message) {
+  under_way_ = open_;
+  if (open_) call_->Write(message, this);
 }
 
-bool RawStream::Read(grpc::ByteBuffer* response) {
-  if (!open_) return false;
-  call_->Read(response, this);
-  open_ = Wait();
+void RawStream::StartWriteLast(const grpc::ByteBuffer& message) {
+  under_way_ = open_;
+  if (open_) call_->WriteLast(message, grpc::WriteOptions(), this);
+}
+
+void RawStream::StartRead(grpc::ByteBuffer* message) {
+  under_way_ = open_;
+  if (open_) call_->Read(message, this);
+}
+
+bool RawStream::Wait() {
+  if (!under_way_) return false;
+  void* tag;
+  open_ = queue_.Next(&tag, &open_) && open_;
+  under_way_ = false;
   return open_;
 }
 
 grpc::Status RawStream::Finish() {
+  Wait();
   grpc::Status status;
   call_->Finish(&status, this);
-  Wait();
+  void* tag;
+  bool ok;
+  queue_.Next(&tag, &ok);
   return status;
 }
 

@@ -1,10 +1,9 @@
-// A server-streaming call whose responses come as gRPC received them, for the one thread that made it.
+// A streaming call whose messages go as gRPC keeps them, for the one thread that made it.
 #pragma once
 
 #include <memory>
 #include <string>
 
-#include "google/protobuf/message.h"
 #include "grpcpp/client_context.h"
 #include "grpcpp/completion_queue.h"
 #include "grpcpp/generic/generic_stub.h"
@@ -12,24 +11,27 @@
 
 namespace slimfill::kvstore {
 
-// Not thread safe. Finish must be called. `context` has a deadline and outlives the call.
+// Not thread safe. One operation is under way at a time: between its start and Wait the caller may do something else,
+// while the kernel's buffers fill or empty. Finish must be called. `context` has a deadline and outlives the call.
 class RawStream {
  public:
-  // `method`: "/package.Service/Method".
-  RawStream(grpc::GenericStub& stub, grpc::ClientContext& context, const std::string& method,
-            const google::protobuf::Message& request);
+  // `method`: "/package.Service/Method". The call begins with its first message.
+  RawStream(grpc::GenericStub& stub, grpc::ClientContext& context, const std::string& method);
   ~RawStream();
 
-  // The next response; false when there is none: Finish says why.
-  bool Read(grpc::ByteBuffer* response);
-  grpc::Status Finish();
+  // REQUIRES of all three: no operation is under way.
+  void StartWrite(const grpc::ByteBuffer& message);
+  void StartWriteLast(const grpc::ByteBuffer& message);
+  void StartRead(grpc::ByteBuffer* message);
+  // For the operation that was started; false when it failed, and then all that follow fail as well: Finish says why.
+  bool Wait();
+  grpc::Status Finish();  // waits for an operation under way: cancel the context where it would not end by itself
 
  private:
-  bool Wait();  // for the operation under way; whether it succeeded
-
   grpc::CompletionQueue queue_;
   std::unique_ptr<grpc::GenericClientAsyncReaderWriter> call_;
-  bool open_ = false;
+  bool open_ = true;
+  bool under_way_ = false;
 };
 
 }  // namespace slimfill::kvstore

@@ -33,6 +33,22 @@ absl::Status PendingValue::Append(absl::Span<const std::byte> bytes) {
   return absl::OkStatus();
 }
 
+absl::Status PendingValue::AppendVerified(absl::Span<const absl::Span<const std::byte>> pieces, uint64_t checksum) {
+  const uint64_t offset = written();
+  uint64_t bytes = 0;
+  for (const absl::Span<const std::byte> piece : pieces) bytes += piece.size();
+  // Bytes that begin a page and do not leave it have the checksum that is computed for the page as they are copied.
+  const bool of_page = bytes > 0 && offset % kChecksumPageBytes == 0 && bytes <= kChecksumPageBytes;
+  ChecksummedCopy separate(key_.key, offset);
+  for (const absl::Span<const std::byte> piece : pieces) {
+    SLIMFILL_RETURN_IF_ERROR(Append(piece));
+    if (!of_page) separate.Append(piece, {});
+  }
+  if ((of_page ? writer_.LastPageDigest() : separate.Digest()) == checksum) return absl::OkStatus();
+  return absl::DataLossError(absl::StrCat("the checksum of the bytes from ", offset, " of block ", ToHex(key_.key),
+                                          " does not hold: send the block again"));
+}
+
 absl::StatusOr<std::unique_ptr<LocalKvStore>> LocalKvStore::Create(const LocalStoreOptions& options, const Clock& clock,
                                                                    Metrics* metrics) {
   if (options.memory_bytes < kMinMemoryBytes) {

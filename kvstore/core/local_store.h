@@ -42,6 +42,8 @@ class PendingValue {
  public:
   // Appends the next bytes. INVALID_ARGUMENT when they are more than were announced.
   absl::Status Append(absl::Span<const std::byte> bytes);
+  // Appends bytes that come in pieces with their Checksum. DATA_LOSS when it does not hold: the value is spoilt then.
+  absl::Status AppendVerified(absl::Span<const absl::Span<const std::byte>> pieces, uint64_t checksum);
   // For bytes that arrive in place: the room that is left, and how much of its front has been filled since.
   absl::Span<std::byte> Unwritten() const { return buffer_.bytes().subspan(written()); }
   void MarkWritten(uint64_t bytes) { writer_.Append(Unwritten().first(bytes), {}); }

@@ -13,6 +13,7 @@
 #include "kvstore/api/transfer_metrics.h"
 #include "kvstore/service/call_status.h"
 #include "kvstore/service/fetch_session.h"
+#include "kvstore/service/put_message.h"
 #include "kvstore/service/put_session.h"
 
 namespace slimfill::kvstore {
@@ -36,9 +37,9 @@ absl::StatusOr<std::vector<BlockKey>> ParseKeys(const Keys& bytes, const KvLimit
 }  // namespace
 
 // Reads chunks until the client is done or breaks a rule; deletes itself when gRPC has let go of it.
-class KvService::PutReactor final : public grpc::ServerReadReactor<v1::PutRequest> {
+class KvService::PutReactor final : public grpc::ServerReadReactor<grpc::ByteBuffer> {
  public:
-  PutReactor(KvService& service, grpc::CallbackServerContext& context, v1::PutResponse* response)
+  PutReactor(KvService& service, grpc::CallbackServerContext& context, grpc::ByteBuffer* response)
       : service_(service),
         context_(context),
         response_(response),
@@ -56,9 +57,12 @@ class KvService::PutReactor final : public grpc::ServerReadReactor<v1::PutReques
     if (!ok && context_.IsCancelled()) {
       End(absl::CancelledError("the client went away"));
     } else if (!ok) {  // the client has sent everything
-      session_.Finish(response_);
+      v1::PutResponse response;
+      session_.Finish(&response);
+      const grpc::Slice written(response.SerializeAsString());
+      *response_ = grpc::ByteBuffer(&written, 1);
       End(absl::OkStatus());
-    } else if (const absl::Status status = session_.Accept(request_); !status.ok()) {
+    } else if (const absl::Status status = Accept(); !status.ok()) {
       End(status);
     } else {
       StartRead(&request_);
@@ -70,6 +74,12 @@ class KvService::PutReactor final : public grpc::ServerReadReactor<v1::PutReques
   }
 
  private:
+  absl::Status Accept() {
+    SLIMFILL_ASSIGN_OR_RETURN(const PutMessage message, PutMessage::Parse(request_));
+    SLIMFILL_RETURN_IF_ERROR(session_.Accept(message));
+    request_.Clear();
+    return absl::OkStatus();
+  }
   void End(const absl::Status& status) {
     RecordTransfer(&service_.metrics_, "put", "grpc", session_.stored_bytes(), service_.clock_.Now() - start_);
     Finish(service_.Ended("Put", status));
@@ -77,8 +87,8 @@ class KvService::PutReactor final : public grpc::ServerReadReactor<v1::PutReques
 
   KvService& service_;
   grpc::CallbackServerContext& context_;
-  v1::PutResponse* const response_;
-  v1::PutRequest request_;
+  grpc::ByteBuffer* const response_;
+  grpc::ByteBuffer request_;
   PutSession session_;
   bool inside_ = false;
   const absl::Time start_;
@@ -184,8 +194,8 @@ grpc::ServerUnaryReactor* KvService::OpenPrivate(grpc::CallbackServerContext* co
   return FinishUnary(context, "OpenPrivate", lease.status());
 }
 
-grpc::ServerReadReactor<v1::PutRequest>* KvService::Put(grpc::CallbackServerContext* context,
-                                                        v1::PutResponse* response) {
+grpc::ServerReadReactor<grpc::ByteBuffer>* KvService::Put(grpc::CallbackServerContext* context,
+                                                          grpc::ByteBuffer* response) {
   return new PutReactor(*this, *context, response);
 }
 

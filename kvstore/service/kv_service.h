@@ -15,17 +15,19 @@
 
 namespace slimfill::kvstore {
 
-// Callback methods of all but Fetch, whose responses are made by hand (fetch_message.h).
+// Callback methods of all but Put and Fetch, whose large messages are read and made by hand (put_message.h,
+// fetch_message.h).
 template <typename Base>
 using KvCallbackMethods =
     v1::KvStoreService::WithCallbackMethod_MatchPrefix<v1::KvStoreService::WithCallbackMethod_OpenPrivate<
-        v1::KvStoreService::WithCallbackMethod_Put<v1::KvStoreService::WithCallbackMethod_Renew<
-            v1::KvStoreService::WithCallbackMethod_Release<v1::KvStoreService::WithCallbackMethod_Delete<
-                v1::KvStoreService::WithCallbackMethod_Stats<v1::KvStoreService::WithCallbackMethod_Watch<
-                    v1::KvStoreService::WithCallbackMethod_Attach<Base>>>>>>>>>;
+        v1::KvStoreService::WithCallbackMethod_Renew<v1::KvStoreService::WithCallbackMethod_Release<
+            v1::KvStoreService::WithCallbackMethod_Delete<v1::KvStoreService::WithCallbackMethod_Stats<
+                v1::KvStoreService::WithCallbackMethod_Watch<v1::KvStoreService::WithCallbackMethod_Attach<Base>>>>>>>>;
+template <typename Base>
+using KvRawMethods =
+    v1::KvStoreService::WithRawCallbackMethod_Put<v1::KvStoreService::WithRawCallbackMethod_Fetch<Base>>;
 
-class KvService final
-    : public KvCallbackMethods<v1::KvStoreService::WithRawCallbackMethod_Fetch<v1::KvStoreService::Service>> {
+class KvService final : public KvCallbackMethods<KvRawMethods<v1::KvStoreService::Service>> {
  public:
   // `tokens`: null when no client can attach. `tier`: `store` with its L2; null when it has none. All outlive the
   // service.
@@ -35,8 +37,8 @@ class KvService final
                                         v1::MatchPrefixResponse* response) override;
   grpc::ServerUnaryReactor* OpenPrivate(grpc::CallbackServerContext* context, const v1::OpenPrivateRequest* request,
                                         v1::OpenPrivateResponse* response) override;
-  grpc::ServerReadReactor<v1::PutRequest>* Put(grpc::CallbackServerContext* context,
-                                               v1::PutResponse* response) override;
+  grpc::ServerReadReactor<grpc::ByteBuffer>* Put(grpc::CallbackServerContext* context,
+                                                 grpc::ByteBuffer* response) override;
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Fetch(grpc::CallbackServerContext* context,
                                                     const grpc::ByteBuffer* request) override;
   grpc::ServerUnaryReactor* Renew(grpc::CallbackServerContext* context, const v1::RenewRequest* request,

@@ -4,22 +4,15 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
-#include "kvstore/api/checksum.h"
 #include "kvstore/service/call_status.h"
 
 namespace slimfill::kvstore {
-namespace {
-
-absl::Span<const std::byte> DataOf(const v1::Chunk& chunk) {
-  return absl::MakeConstSpan(reinterpret_cast<const std::byte*>(chunk.data().data()), chunk.data().size());
-}
-
-}  // namespace
-
-absl::Status PutSession::Accept(const v1::PutRequest& request) {
-  if (std::exchange(first_message_, false)) lease_ = request.lease();
-  for (const v1::PutBlock& block : request.blocks()) SLIMFILL_RETURN_IF_ERROR(Announce(block));
-  for (const v1::Chunk& chunk : request.chunks()) SLIMFILL_RETURN_IF_ERROR(AcceptChunk(chunk));
+absl::Status PutSession::Accept(const PutMessage& message) {
+  if (std::exchange(first_message_, false)) lease_ = message.head().lease();
+  for (const v1::PutBlock& block : message.head().blocks()) SLIMFILL_RETURN_IF_ERROR(Announce(block));
+  for (const PutMessage::Chunk& chunk : message.chunks()) {
+    SLIMFILL_RETURN_IF_ERROR(AcceptChunk(chunk.fields, message.DataOf(chunk)));
+  }
   return absl::OkStatus();
 }
 
@@ -34,29 +27,29 @@ absl::Status PutSession::Announce(const v1::PutBlock& announced) {
   return absl::OkStatus();
 }
 
-absl::Status PutSession::CheckPlace(const v1::Chunk& chunk) const {
+absl::Status PutSession::CheckPlace(const ChunkFields& chunk) const {
   const size_t open = statuses_.size();
-  if (chunk.ordinal() != open || open >= blocks_.size()) {
-    return absl::InvalidArgumentError(absl::StrCat("chunk of block ", chunk.ordinal(), ", but block ", open, " of ",
+  if (chunk.ordinal != open || open >= blocks_.size()) {
+    return absl::InvalidArgumentError(absl::StrCat("chunk of block ", chunk.ordinal, ", but block ", open, " of ",
                                                    blocks_.size(), " announced ones is next: send blocks in order"));
   }
-  if (chunk.offset() != received_) {
-    return absl::InvalidArgumentError(absl::StrCat("chunk at offset ", chunk.offset(), " of block ", open, ", but ",
+  if (chunk.offset != received_) {
+    return absl::InvalidArgumentError(absl::StrCat("chunk at offset ", chunk.offset, " of block ", open, ", but ",
                                                    received_, " bytes of it have come: send chunks in order"));
   }
   const uint64_t missing = blocks_[open].bytes - received_;
-  if (chunk.data().empty() || chunk.data().size() > missing) {
-    return absl::InvalidArgumentError(absl::StrCat("chunk of ", chunk.data().size(), " bytes for block ", open,
-                                                   ", of which ", missing, " are missing: send 1 to that many"));
+  if (chunk.bytes == 0 || chunk.bytes > missing) {
+    return absl::InvalidArgumentError(absl::StrCat("chunk of ", chunk.bytes, " bytes for block ", open, ", of which ",
+                                                   missing, " are missing: send 1 to that many"));
   }
   return absl::OkStatus();
 }
 
-absl::Status PutSession::AcceptChunk(const v1::Chunk& chunk) {
+absl::Status PutSession::AcceptChunk(const ChunkFields& chunk, Pieces data) {
   SLIMFILL_RETURN_IF_ERROR(CheckPlace(chunk));
   const Block& block = blocks_[statuses_.size()];
-  Store(block, chunk);
-  received_ += chunk.data().size();
+  Store(block, chunk, data);
+  received_ += chunk.bytes;
   if (received_ < block.bytes) return absl::OkStatus();
   if (pending_.has_value()) failure_ = store_.Publish(*std::move(pending_));
   if (failure_.ok()) stored_bytes_ += block.bytes;
@@ -66,7 +59,7 @@ absl::Status PutSession::AcceptChunk(const v1::Chunk& chunk) {
   return absl::OkStatus();
 }
 
-void PutSession::Store(const Block& block, const v1::Chunk& chunk) {
+void PutSession::Store(const Block& block, const ChunkFields& chunk, Pieces data) {
   if (received_ == 0) {
     absl::StatusOr<PendingValue> reserved = store_.Reserve(block, lease_);
     if (reserved.ok()) {
@@ -76,12 +69,7 @@ void PutSession::Store(const Block& block, const v1::Chunk& chunk) {
     }
   }
   if (!pending_.has_value()) return;
-  if (Checksum(block.key, chunk.offset(), DataOf(chunk)) != chunk.checksum()) {
-    failure_ = absl::DataLossError(absl::StrCat("the checksum of the bytes from ", chunk.offset(), " of block ",
-                                                chunk.ordinal(), " does not hold: send the block again"));
-  } else {
-    failure_ = pending_->Append(DataOf(chunk));
-  }
+  failure_ = pending_->AppendVerified(data, chunk.checksum);
   if (!failure_.ok()) pending_.reset();
 }
 

@@ -7,8 +7,10 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/types/span.h"
 #include "kvstore/api/limits.h"
 #include "kvstore/core/local_store.h"
+#include "kvstore/service/put_message.h"
 #include "slimfill/v1/kvstore.pb.h"
 
 namespace slimfill::kvstore {
@@ -19,7 +21,7 @@ class PutSession {
   explicit PutSession(LocalKvStore& store) : store_(store), budget_("Put", store.options().limits) {}
 
   // INVALID_ARGUMENT ends the call: the stream breaks the protocol or a limit. Blocks completed before stay.
-  absl::Status Accept(const v1::PutRequest& request);
+  absl::Status Accept(const PutMessage& message);
 
   // The client has sent all it wants to send: one status per announced block.
   void Finish(v1::PutResponse* response);
@@ -28,11 +30,12 @@ class PutSession {
 
  private:
   using Block = LocalKvStore::NewValue;
+  using Pieces = absl::Span<const absl::Span<const std::byte>>;
 
   absl::Status Announce(const v1::PutBlock& announced);
-  absl::Status AcceptChunk(const v1::Chunk& chunk);
-  absl::Status CheckPlace(const v1::Chunk& chunk) const;
-  void Store(const Block& block, const v1::Chunk& chunk);
+  absl::Status AcceptChunk(const ChunkFields& chunk, Pieces data);
+  absl::Status CheckPlace(const ChunkFields& chunk) const;
+  void Store(const Block& block, const ChunkFields& chunk, Pieces data);
 
   LocalKvStore& store_;
   CallBudget budget_;

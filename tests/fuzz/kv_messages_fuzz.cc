@@ -1,5 +1,5 @@
-// Any bytes as what the KV store's client and its attached clients hear: the first byte chooses the message. An item of
-// a fetch that is said to be OK has its checksum, which no fuzzer guesses.
+// Any bytes as what the KV store, its client and its attached clients hear: the first byte chooses the message. An item
+// of a fetch that is said to be OK has its checksum, which no fuzzer guesses.
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -7,24 +7,34 @@
 #include "base/status.h"
 #include "kvstore/client/fetch_assembler.h"
 #include "kvstore/client/fetch_wire.h"
+#include "kvstore/service/put_message.h"
 #include "kvstore/shm/protocol.h"
 
 namespace {
 
 using namespace slimfill::kvstore;  // NOLINT: a program of one function
 
-void ReadAsFetchResponse(absl::Span<const std::byte> bytes, size_t slice_bytes) {
-  std::vector<std::byte> first(100), second(50);
-  const FetchItem items[] = {{{}, 0, absl::MakeSpan(first)}, {{}, 50, absl::MakeSpan(second)}};
-  FetchAssembler assembler(items);
+grpc::ByteBuffer Cut(absl::Span<const std::byte> bytes, size_t slice_bytes) {
   std::vector<grpc::Slice> slices;
   for (size_t at = 0; at < bytes.size(); at += slice_bytes) {
     const absl::Span<const std::byte> part = bytes.subspan(at, slice_bytes);
     slices.emplace_back(part.data(), part.size());
   }
-  grpc::ByteBuffer message(slices.data(), slices.size());
+  return grpc::ByteBuffer(slices.data(), slices.size());
+}
+
+void ReadAsFetchResponse(absl::Span<const std::byte> bytes, size_t slice_bytes) {
+  std::vector<std::byte> first(100), second(50);
+  const FetchItem items[] = {{{}, 0, absl::MakeSpan(first)}, {{}, 50, absl::MakeSpan(second)}};
+  FetchAssembler assembler(items);
+  grpc::ByteBuffer message = Cut(bytes, slice_bytes);
   ReadFetchResponse(message, assembler).IgnoreError();
   SLIMFILL_CHECK(assembler.Finish(absl::UnavailableError("missing")).size() == 2);
+}
+
+void ReadAsPutRequest(absl::Span<const std::byte> bytes, size_t slice_bytes) {
+  grpc::ByteBuffer message = Cut(bytes, slice_bytes);
+  PutMessage::Parse(message).status().IgnoreError();
 }
 
 }  // namespace
@@ -52,6 +62,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       break;
     case 5:
       shm::ParsePutDone(bytes, shm::Put{.items = std::vector<shm::Put::Item>(2)}).status().IgnoreError();
+      break;
+    case 6:
+      ReadAsPutRequest(bytes, 1 + data[0] / 8);
       break;
     default:
       ReadAsFetchResponse(bytes, 1 + data[0] / 8);

@@ -1,22 +1,28 @@
 #include "kvstore/client/put_messages.h"
 
+#include <cstring>
 #include <string>
 #include <vector>
 
 #include "gtest/gtest.h"
 #include "kvstore/api/checksum.h"
+#include "slimfill/v1/kvstore.pb.h"
 #include "tests/kvstore/blocks.h"
+#include "tests/kvstore/byte_buffers.h"
 
 namespace slimfill::kvstore {
 namespace {
 
 constexpr uint64_t kMessageBytes = 1000;
 
-std::vector<v1::PutRequest> AllMessages(const std::vector<PutItem>& items, LeaseId lease = 0) {
-  PutMessages messages(items, lease, kMessageBytes);
+// As protobuf reads them.
+std::vector<v1::PutRequest> AllMessages(const std::vector<PutItem>& items, LeaseId lease = 0,
+                                        uint64_t message_bytes = kMessageBytes) {
+  PutMessages messages(items, lease, message_bytes);
   std::vector<v1::PutRequest> all;
-  v1::PutRequest request;
-  while (messages.Next(&request)) all.push_back(request);
+  grpc::ByteBuffer bytes;
+  while (messages.Next(&bytes)) EXPECT_TRUE(all.emplace_back().ParseFromString(Flat(bytes)));
+  EXPECT_TRUE(messages.done());
   return all;
 }
 
@@ -54,6 +60,28 @@ TEST(PutMessages, LargeValueIsCutAtMessagesAcrossItsParts) {
     together += chunk.data();
   }
   EXPECT_EQ(together, std::string(reinterpret_cast<const char*>(value.data()), value.size()));
+}
+
+TEST(PutMessages, NoChunkCrossesAPageAndNoPageIsCutWhereMessagesHaveRoomForIt) {
+  constexpr uint64_t kMessage = 2 * kChecksumPageBytes + 5000;
+  const auto small = Bytes(1, 3000), large = Bytes(2, 5 * kChecksumPageBytes + 700);
+  std::vector<uint64_t> sizes;
+  for (const v1::PutRequest& message : AllMessages({Item(Key(1), small), Item(Key(2), large)}, 0, kMessage)) {
+    uint64_t data = 0;
+    for (const v1::Chunk& chunk : message.chunks()) {
+      data += chunk.data().size();
+      sizes.push_back(chunk.data().size());
+      EXPECT_EQ(chunk.offset() % kChecksumPageBytes, 0u);
+      EXPECT_LE(chunk.data().size(), kChecksumPageBytes);
+      const auto& value = chunk.ordinal() == 0 ? small : large;
+      const auto bytes = absl::MakeConstSpan(value).subspan(chunk.offset(), chunk.data().size());
+      EXPECT_EQ(chunk.checksum(), Checksum(Key(chunk.ordinal() + 1), chunk.offset(), bytes));
+      EXPECT_EQ(std::memcmp(chunk.data().data(), bytes.data(), bytes.size()), 0);
+    }
+    EXPECT_LE(data, kMessage);
+  }
+  const uint64_t page = kChecksumPageBytes;
+  EXPECT_EQ(sizes, (std::vector<uint64_t>{3000, page, page, page, page, page, 700}));
 }
 
 TEST(PutMessages, DataIsTheLastAndHighestFieldOfAChunk) {

@@ -7,17 +7,10 @@
 #include "gtest/gtest.h"
 #include "kvstore/service/call_status.h"
 #include "tests/kvstore/blocks.h"
+#include "tests/kvstore/byte_buffers.h"
 
 namespace slimfill::kvstore {
 namespace {
-
-std::string Flat(const grpc::ByteBuffer& buffer) {
-  std::vector<grpc::Slice> slices;
-  EXPECT_TRUE(buffer.Dump(&slices).ok());
-  std::string flat;
-  for (const grpc::Slice& slice : slices) flat.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
-  return flat;
-}
 
 class FetchMessageTest : public ::testing::Test {
  protected:

@@ -9,6 +9,7 @@
 #include "gtest/gtest.h"
 #include "kvstore/api/checksum.h"
 #include "tests/kvstore/blocks.h"
+#include "tests/kvstore/byte_buffers.h"
 
 namespace slimfill::kvstore {
 namespace {
@@ -46,6 +47,13 @@ class Message {
   v1::PutRequest request_;
 };
 
+// As the session hears of it.
+absl::Status Accept(PutSession& session, const v1::PutRequest& request) {
+  grpc::ByteBuffer bytes = Sliced(request.SerializeAsString(), 1000);
+  const absl::StatusOr<PutMessage> message = PutMessage::Parse(bytes);
+  return message.ok() ? session.Accept(*message) : message.status();
+}
+
 class PutSessionTest : public ::testing::Test {
  protected:
   static LocalStoreOptions Options() {
@@ -80,26 +88,67 @@ class PutSessionTest : public ::testing::Test {
 };
 
 TEST_F(PutSessionTest, StoresBlocksFromWholeAndCutMessages) {
-  ASSERT_TRUE(session_.Accept(Message().Block(1, 10).Chunk(0, 1, 0, 10).Block(2, 30).Chunk(1, 2, 0, 5).request()).ok());
+  ASSERT_TRUE(
+      Accept(session_, Message().Block(1, 10).Chunk(0, 1, 0, 10).Block(2, 30).Chunk(1, 2, 0, 5).request()).ok());
   EXPECT_EQ(Read(1, 10), Code::kOk);
-  ASSERT_TRUE(session_.Accept(Message().Chunk(1, 2, 5, 5).Chunk(1, 2, 10, 19).request()).ok());
+  ASSERT_TRUE(Accept(session_, Message().Chunk(1, 2, 5, 5).Chunk(1, 2, 10, 19).request()).ok());
   EXPECT_EQ(Read(2, 30), Code::kNotFound) << "a byte is missing";
-  ASSERT_TRUE(session_.Accept(Message().Chunk(1, 2, 29, 1).request()).ok());
+  ASSERT_TRUE(Accept(session_, Message().Chunk(1, 2, 29, 1).request()).ok());
   EXPECT_EQ(Read(2, 30), Code::kOk);
   EXPECT_EQ(Finish(), (std::vector<Code>{Code::kOk, Code::kOk}));
   EXPECT_EQ(session_.stored_bytes(), 40u);
 }
 
+TEST_F(PutSessionTest, EveryChunkIsVerifiedHoweverTheValueIsCut) {
+  constexpr size_t kPage = kChecksumPageBytes, kSize = 3 * kPage + 100;
+  const auto store = LocalKvStore::Create({.memory_bytes = 4 << 20}, clock_, nullptr).value();
+  const std::vector<std::byte> value = Bytes(1, kSize);
+  // Whole pages, parts of pages, and pieces across pages' borders.
+  for (const std::vector<size_t>& cuts : std::vector<std::vector<size_t>>{{kPage, 2 * kPage, 3 * kPage},
+                                                                          {kPage, 2 * kPage + 1},
+                                                                          {5, kPage, kPage + 50, 3 * kPage},
+                                                                          {kPage / 2, 3 * kPage + 99},
+                                                                          {}}) {
+    for (size_t damaged = 0; damaged <= cuts.size() + 1; ++damaged) {  // the last time: none
+      PutSession session(*store);
+      Message message;
+      message.Block(1, kSize);
+      size_t from = 0;
+      for (size_t i = 0; i <= cuts.size(); ++i) {
+        const size_t to = i < cuts.size() ? cuts[i] : kSize;
+        message.Chunk(0, 1, from, to - from);
+        from = to;
+      }
+      const bool sound = damaged > cuts.size();
+      if (!sound) {
+        std::string& data = *message.request().mutable_chunks(static_cast<int>(damaged))->mutable_data();
+        data[data.size() / 2] ^= 1;
+      }
+      ASSERT_TRUE(Accept(session, message.request()).ok());
+      v1::PutResponse response;
+      session.Finish(&response);
+      EXPECT_EQ(static_cast<Code>(response.statuses(0).code()), sound ? Code::kOk : Code::kDataLoss);
+      const absl::StatusOr<LocalKvStore::Whole> whole = store->ReadWhole(Key(1));
+      ASSERT_EQ(whole.status().code(), sound ? Code::kOk : Code::kNotFound)
+          << cuts.size() << " cuts, damaged: " << damaged;
+      if (sound) {
+        EXPECT_EQ(whole->range.bytes, absl::MakeConstSpan(value));
+      }
+      store->Delete({Key(1)});
+    }
+  }
+}
+
 TEST_F(PutSessionTest, LeaseOfTheFirstMessageHoldsForAll) {
   const LeaseId lease = store_->OpenPrivate(absl::InfiniteFuture()).value();
-  ASSERT_TRUE(session_.Accept(Message().Lease(lease).Block(1, 10).Chunk(0, 1, 0, 10).request()).ok());
-  ASSERT_TRUE(session_.Accept(Message().Lease(0).Block(2, 10).Chunk(1, 2, 0, 10).request()).ok());
+  ASSERT_TRUE(Accept(session_, Message().Lease(lease).Block(1, 10).Chunk(0, 1, 0, 10).request()).ok());
+  ASSERT_TRUE(Accept(session_, Message().Lease(0).Block(2, 10).Chunk(1, 2, 0, 10).request()).ok());
   EXPECT_EQ(Read(2, 10, lease), Code::kOk);
   EXPECT_EQ(Read(2, 10), Code::kNotFound);
 }
 
 TEST_F(PutSessionTest, UnknownLeaseFailsBlockByBlock) {
-  ASSERT_TRUE(session_.Accept(Message().Lease(99).Block(1, 10).Chunk(0, 1, 0, 10).request()).ok());
+  ASSERT_TRUE(Accept(session_, Message().Lease(99).Block(1, 10).Chunk(0, 1, 0, 10).request()).ok());
   EXPECT_EQ(Finish(), (std::vector<Code>{Code::kNotFound}));
 }
 
@@ -107,28 +156,28 @@ TEST_F(PutSessionTest, WrongChecksumCostsOneBlock) {
   v1::PutRequest request =
       Message().Block(1, 20).Chunk(0, 1, 0, 10).Chunk(0, 1, 10, 10).Block(2, 10).Chunk(1, 2, 0, 10).request();
   (*request.mutable_chunks(0)->mutable_data())[3] ^= 1;
-  ASSERT_TRUE(session_.Accept(request).ok());
+  ASSERT_TRUE(Accept(session_, request).ok());
   EXPECT_EQ(Finish(), (std::vector<Code>{Code::kDataLoss, Code::kOk}));
   EXPECT_EQ(Read(1, 20), Code::kNotFound);
   EXPECT_EQ(session_.stored_bytes(), 10u);
 }
 
 TEST_F(PutSessionTest, PresentBlockKeepsItsValueAndTheStreamGoesOn) {
-  ASSERT_TRUE(session_.Accept(Message().Block(1, 10).Chunk(0, 1, 0, 10).request()).ok());
+  ASSERT_TRUE(Accept(session_, Message().Block(1, 10).Chunk(0, 1, 0, 10).request()).ok());
   v1::PutRequest again = Message().Block(1, 10).Chunk(1, 2, 0, 10).Block(3, 10).Chunk(2, 3, 0, 10).request();
-  ASSERT_TRUE(session_.Accept(again).ok());
+  ASSERT_TRUE(Accept(session_, again).ok());
   EXPECT_EQ(Finish(), (std::vector<Code>{Code::kOk, Code::kOk, Code::kOk}));
   EXPECT_EQ(Read(1, 10), Code::kOk);
 }
 
 TEST_F(PutSessionTest, FullStoreCostsOneBlock) {
   ASSERT_TRUE(
-      session_.Accept(Message().Block(1, 90000).Chunk(0, 1, 0, 90000).Block(2, 10).Chunk(1, 2, 0, 10).request()).ok());
+      Accept(session_, Message().Block(1, 90000).Chunk(0, 1, 0, 90000).Block(2, 10).Chunk(1, 2, 0, 10).request()).ok());
   EXPECT_EQ(Finish(), (std::vector<Code>{Code::kResourceExhausted, Code::kOk}));
 }
 
 TEST_F(PutSessionTest, UnfinishedBlocksAreDataLossAndLeaveNoTrace) {
-  ASSERT_TRUE(session_.Accept(Message().Block(1, 10).Block(2, 10).Chunk(0, 1, 0, 9).request()).ok());
+  ASSERT_TRUE(Accept(session_, Message().Block(1, 10).Block(2, 10).Chunk(0, 1, 0, 9).request()).ok());
   EXPECT_EQ(Finish(), (std::vector<Code>{Code::kDataLoss, Code::kDataLoss}));
   { const PutSession ended = std::move(session_); }
   EXPECT_EQ(store_->Stats(absl::InfiniteFuture())->bytes_used, 0u);
@@ -156,14 +205,14 @@ TEST_F(PutSessionTest, RefusesMessagesThatBreakTheRules) {
   };
   for (const auto& [text, request] : bad) {
     PutSession session(*store_);
-    const absl::Status status = session.Accept(request);
+    const absl::Status status = Accept(session, request);
     EXPECT_EQ(status.code(), Code::kInvalidArgument) << text;
     EXPECT_THAT(std::string(status.message()), HasSubstr(text));
   }
 }
 
 TEST_F(PutSessionTest, HugeAnnouncementsReserveNothing) {
-  ASSERT_TRUE(session_.Accept(Message().Block(1, 50000).Block(2, 100000).request()).ok());
+  ASSERT_TRUE(Accept(session_, Message().Block(1, 50000).Block(2, 100000).request()).ok());
   EXPECT_EQ(store_->Stats(absl::InfiniteFuture())->bytes_used, 0u);
 }
 
