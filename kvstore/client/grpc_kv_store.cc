@@ -16,7 +16,6 @@
 #include "kvstore/client/pending_releases.h"
 #include "kvstore/client/put_messages.h"
 #include "kvstore/client/raw_stream.h"
-#include "kvstore/client/read_ahead.h"
 #include "slimfill/v1/kvstore.grpc.pb.h"
 
 namespace slimfill::kvstore {
@@ -30,8 +29,6 @@ constexpr uint32_t kMaxMessageBytes = 3 << 20;             // the store takes me
 constexpr absl::Duration kMaxCallTime = absl::Minutes(4);  // the store refuses streams that may stay open for longer
 constexpr absl::Duration kProbeConnectTime = absl::Milliseconds(100);
 constexpr int kMinReconnectMs = 100;
-// From here on a thread that reads ahead is worth its start.
-constexpr uint64_t kReadAheadFromBytes = 4 << 20;
 constexpr int kMaxReconnectMs = 1000;
 
 std::shared_ptr<grpc::ChannelCredentials> Credentials(const std::optional<MutualTls>& tls) {
@@ -93,31 +90,21 @@ grpc::Status SendAll(PutMessages& messages, RawStream& stream, v1::PutResponse* 
   return stream.Finish();
 }
 
-// Hands the messages that `next` (grpc::ByteBuffer* -> bool) gives to the assembler. When they make no sense the call
-// is cancelled.
-template <typename Next>
-absl::Status Assemble(const Next& next, grpc::ClientContext& context, FetchAssembler& assembler) {
-  grpc::ByteBuffer message;
-  while (next(&message)) {
+// While a message is used the next one may come: its read is under way already. When what the store says makes no sense
+// the call is cancelled.
+absl::Status ReceiveAll(grpc::ClientContext& context, RawStream& stream, FetchAssembler& assembler) {
+  grpc::ByteBuffer message, next;
+  stream.StartRead(&next);
+  while (stream.Wait()) {
+    message.Swap(&next);
+    next.Clear();
+    stream.StartRead(&next);
     const absl::Status status = ReadFetchResponse(message, assembler);
     if (status.ok()) continue;
     context.TryCancel();
     return status;
   }
   return absl::OkStatus();
-}
-
-// `bytes`: that are to come.
-absl::Status ReceiveAll(uint64_t bytes, grpc::ClientContext& context, RawStream& stream, FetchAssembler& assembler) {
-  if (bytes >= kReadAheadFromBytes) {
-    ReadAhead messages(stream);
-    return Assemble([&](grpc::ByteBuffer* message) { return messages.Next(message); }, context, assembler);
-  }
-  const auto next = [&](grpc::ByteBuffer* message) {
-    stream.StartRead(message);
-    return stream.Wait();
-  };
-  return Assemble(next, context, assembler);
 }
 
 absl::Status CheckOptions(const GrpcStoreOptions& options) {
@@ -309,9 +296,7 @@ absl::StatusOr<std::vector<absl::Status>> GrpcKvStore::FetchOnce(absl::Span<cons
   request.set_lease(lease);
   request.set_verify(verify);
   request.set_max_message_bytes(impl_->options.message_bytes);
-  uint64_t bytes = 0;
   for (const FetchItem& item : items) {
-    bytes += item.destination.size();
     v1::FetchRange* range = request.add_ranges();
     range->set_key(KeyBytes(item.key));
     range->set_offset(item.offset);
@@ -323,7 +308,7 @@ absl::StatusOr<std::vector<absl::Status>> GrpcKvStore::FetchOnce(absl::Span<cons
     const grpc::Slice asked(request.SerializeAsString());
     stream.StartWriteLast(grpc::ByteBuffer(&asked, 1));
     stream.Wait();
-    const absl::Status received = ReceiveAll(bytes, context, stream, assembler);
+    const absl::Status received = ReceiveAll(context, stream, assembler);
     const grpc::Status finished = stream.Finish();
     SLIMFILL_RETURN_IF_ERROR(received);
     SLIMFILL_RETURN_IF_ERROR(impl_->FromGrpc(finished));

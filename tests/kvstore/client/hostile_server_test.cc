@@ -1,4 +1,5 @@
 // What the client makes of a server that lies, cuts streams short, talks too much or says nothing.
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -28,6 +29,7 @@ class ScriptedService final : public v1::KvStoreService::Service {
  public:
   std::function<grpc::Status(FetchWriter&)> fetch;
   std::function<void(v1::MatchPrefixResponse&)> match;
+  std::atomic<bool> hangs_on_put = false;
   absl::Notification released;  // ends hanging calls
 
  private:
@@ -35,6 +37,7 @@ class ScriptedService final : public v1::KvStoreService::Service {
     return fetch(*writer);
   }
   grpc::Status Put(grpc::ServerContext*, grpc::ServerReader<v1::PutRequest>* reader, v1::PutResponse*) override {
+    if (hangs_on_put) released.WaitForNotification();
     v1::PutRequest request;
     while (reader->Read(&request)) {
     }
@@ -174,6 +177,18 @@ TEST_F(HostileServerTest, HungCallsEndAtTheirDeadlineAndThenAreNotTried) {
     EXPECT_EQ(client_->Stats(Deadline(absl::Milliseconds(50))).status().code(), Code::kDeadlineExceeded);
   }
   EXPECT_EQ(client_->Stats(Deadline()).status().code(), Code::kUnavailable);
+}
+
+TEST_F(HostileServerTest, PutThatNobodyReadsEndsAtItsDeadlineAndNeedsItsBytesNoMore) {
+  service_.hangs_on_put = true;
+  {
+    const std::vector<std::byte> value = Bytes(1, 24 << 20);  // more than buffers on the way hold
+    const auto statuses = client_->Put({Item(Key(1), value)}, 0, Deadline(absl::Milliseconds(300)));
+    EXPECT_EQ(statuses.status().code(), Code::kDeadlineExceeded);
+  }
+  service_.hangs_on_put = false;
+  const std::vector<std::byte> value = Bytes(2, 1000);
+  EXPECT_EQ(client_->Put({Item(Key(2), value)}, 0, Deadline()).status().code(), Code::kInternal) << "it answers again";
 }
 
 TEST_F(HostileServerTest, StreamThatHangsHalfWayEndsAtItsDeadlineAndKeepsWhatHadArrived) {
