@@ -102,6 +102,7 @@ absl::Status ReceiveAll(grpc::ClientContext& context, RawStream& stream, FetchAs
     const absl::Status status = ReadFetchResponse(message, assembler);
     if (status.ok()) continue;
     context.TryCancel();
+    stream.Wait();  // for the read into `next`
     return status;
   }
   return absl::OkStatus();
