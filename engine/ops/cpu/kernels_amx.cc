@@ -9,7 +9,7 @@
 namespace slimfill::engine::cpu {
 namespace {
 
-#include "engine/ops/cpu/softmax_avx512.inc"
+#include "engine/ops/cpu/avx512_bf16_shared.inc"
 
 using amx::kTileCols;
 using amx::kTileDepth;
@@ -301,7 +301,7 @@ void Attend(const AttentionTile& tile, const KeyGroup& group) {
 }
 
 Kernels MakeKernels() {
-  Kernels kernels = Avx512Kernels();
+  Kernels kernels = SharedKernels();
   kernels.row_tiles = {.most = 128, .step = 2 * kTileRows};
   kernels.gemm_panel = GemmPanel;
   kernels.attend = Attend;

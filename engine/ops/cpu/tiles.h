@@ -45,7 +45,8 @@ void ForTiles(const Context& context, RowTiles tiles, int64_t rows, int64_t pane
 // out (+)= x * weight^T + bias for a weight of `out.cols` rows. multiply(first row, rows, panel, acc, stride) gives the
 // products with a panel.
 template <typename Multiply>
-void GemmTiles(const Context& context, RowTiles tiles, const float* bias, GemmMode mode, Matrix out, const Multiply& multiply) {
+void GemmTiles(const Context& context, RowTiles tiles, const float* bias, GemmMode mode, Matrix out,
+               const Multiply& multiply) {
   ForTiles(context, tiles, out.rows, DivideUp(out.cols, kPanelCols),
            [&](int64_t first_row, int64_t rows, int64_t panel, int worker) {
              auto* acc = static_cast<float*>(context.scratch.ForWorker(worker, rows * kPanelCols * sizeof(float)));
@@ -69,7 +70,8 @@ void GemmTiles(const Context& context, RowTiles tiles, const float* bias, GemmMo
 // Calls emit(row, gate, up, col, cols) for every row and every 64 columns of gate and up, the products with the upper
 // and lower `ffn` rows of a weight. Where ffn is not a multiple of 64, 64 of up's columns straddle two panels.
 template <typename Multiply, typename Emit>
-void GateUpTiles(const Context& context, RowTiles tiles, int64_t all_rows, int64_t ffn, const Multiply& multiply, const Emit& emit) {
+void GateUpTiles(const Context& context, RowTiles tiles, int64_t all_rows, int64_t ffn, const Multiply& multiply,
+                 const Emit& emit) {
   const int64_t offset = ffn % kPanelCols;
   const int64_t up_panels = offset == 0 ? 1 : 2;
   const int64_t stride = kPanelCols * (1 + up_panels);
