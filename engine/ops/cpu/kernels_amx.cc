@@ -133,8 +133,8 @@ void GemmPanel(const uint16_t* x, int64_t x_stride, int64_t rows, const uint16_t
   amx::Release();
 }
 
-// --- Attention, in blocks of 16 query rows. The softmax of a block takes longer than its products, and other units:
-// while a block's rows go through it, the next block's scores and the last block's values are multiplied in between.
+// --- Attention, in blocks of 16 query rows. The softmax of a block and products use different units of a core: while a
+// block's rows go through the softmax, the next block's scores and the last block's values are multiplied in between.
 //
 // Tiles 0 and 1 hold scores, 2 and 3 what they are made of, 4 and 5 output, 6 and 7 the last 16 of head_dim, where it
 // is not a multiple of 32. Rows behind the last one are multiplied as well and mean nothing.
