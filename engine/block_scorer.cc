@@ -108,6 +108,15 @@ std::vector<float> BlockScorer::UnitMass(const Input& input, int layer, const st
   return mass;
 }
 
+// One head's dilated block scores, and the mass of its best unit outside the forced blocks, from the mass of all heads.
+BlockScorer::HeadLook BlockScorer::LookOf(size_t head, const std::vector<float>& mass,
+                                          const std::vector<int32_t>& blocks, absl::Span<const int32_t> forced) const {
+  const size_t units = blocks.size() * (kBlockTokens / kUnitTokens);
+  const absl::Span<const float> head_mass = absl::MakeConstSpan(mass).subspan(head * units, units);
+  return {DilatedBlockScores(head_mass, blocks, plan_.dilate_forward_units, plan_.dilate_backward_units),
+          PeakMass(head_mass, blocks, forced)};
+}
+
 // Calibrated retrieval heads: each head's dilated block scores, divided by its own best when there are several, then
 // the largest over heads.
 std::vector<float> BlockScorer::HeadScores(const Input& input, BlockScores& result) const {
@@ -118,17 +127,14 @@ std::vector<float> BlockScorer::HeadScores(const Input& input, BlockScores& resu
   for (const auto& [layer, heads] : heads_by_layer) {
     const std::vector<int32_t> blocks = BlockIds(input.kv[layer].view());
     const std::vector<float> mass = UnitMass(input, layer, heads, plan_.query_window, kUnitTokens);
-    const size_t units = blocks.size() * (kBlockTokens / kUnitTokens);
     for (size_t i = 0; i < heads.size(); ++i) {
-      const absl::Span<const float> head_mass = absl::MakeConstSpan(mass).subspan(i * units, units);
-      const std::vector<float> dilated =
-          DilatedBlockScores(head_mass, blocks, plan_.dilate_forward_units, plan_.dilate_backward_units);
-      std::vector<float> head_scores = CarryScores(blocks, dilated, input.candidates);
+      const HeadLook look = LookOf(i, mass, blocks, input.forced);
+      std::vector<float> head_scores = CarryScores(blocks, look.scores, input.candidates);
       if (input.stage.heads.size() > 1) {
         NormalizeScores(input.candidates, input.forced, absl::MakeSpan(head_scores));
       }
       MaxInto(head_scores, absl::MakeSpan(scores));
-      result.peak = std::max(result.peak, PeakMass(head_mass, blocks, input.forced));
+      result.peak = std::max(result.peak, look.peak);
     }
   }
   result.entropy = NormalizedEntropy(scores, input.candidates, input.forced);
@@ -154,15 +160,13 @@ AllHeadScores BlockScorer::ScoreAllHeads(absl::Span<const LayerKv> kv, int layer
   result.forced.assign(forced.begin(), forced.end());
   std::vector<int> heads(result.heads);
   std::iota(heads.begin(), heads.end(), 0);
-  const size_t units = blocks.size() * (kBlockTokens / kUnitTokens);
+  const std::vector<int32_t> ids(blocks.begin(), blocks.end());
   for (int layer = 0; layer < layers; ++layer) {
     const std::vector<float> mass = UnitMass(input, layer, heads, plan_.query_window, kUnitTokens);
     for (int head = 0; head < result.heads; ++head) {
-      const absl::Span<const float> head_mass = absl::MakeConstSpan(mass).subspan(head * units, units);
-      const std::vector<float> dilated =
-          DilatedBlockScores(head_mass, blocks, plan_.dilate_forward_units, plan_.dilate_backward_units);
-      result.scores.insert(result.scores.end(), dilated.begin(), dilated.end());
-      result.peaks.push_back(PeakMass(head_mass, blocks, forced));
+      const HeadLook look = LookOf(head, mass, ids, forced);
+      result.scores.insert(result.scores.end(), look.scores.begin(), look.scores.end());
+      result.peaks.push_back(look.peak);
     }
   }
   return result;

@@ -70,6 +70,12 @@ class BlockScorer {
                               const QueryWindow& window) const;
 
  private:
+  struct HeadLook {
+    std::vector<float> scores;  // of each block
+    float peak;
+  };
+  HeadLook LookOf(size_t head, const std::vector<float>& mass, const std::vector<int32_t>& blocks,
+                  absl::Span<const int32_t> forced) const;
   std::vector<float> HeadScores(const Input& input, BlockScores& result) const;
   std::vector<float> AttentionScores(const Input& input) const;
   std::vector<float> MeanAttentionScores(const Input& input) const;

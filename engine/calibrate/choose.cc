@@ -75,11 +75,15 @@ int Depth(const engine::ModelConfig& config, double share) {
 
 // The heads of layers [first, last] and what they keep.
 LayerFinding Find(const std::vector<Observation>& observations, const PrunePlan& plan, int first, int last,
-                  const std::vector<double>& ratios, int max_heads) {
+                  const std::vector<double>& ratios, const std::vector<ScoreBudget>& by_score, int max_heads) {
   LayerFinding finding{.layer = last, .heads = GreedyHeads(observations, plan, first, last, ratios, max_heads)};
+  double widest = 0;
   for (const double ratio : ratios) {
     finding.recall.push_back(KindBalancedRecall(observations, plan, finding.heads, ratio));
+    widest = std::max(widest, ratio);
   }
+  for (const ScoreBudget& budget : by_score) widest = std::max(widest, budget.most);
+  finding.widest_recall = KindBalancedRecall(observations, plan, finding.heads, widest);
   return finding;
 }
 
@@ -109,7 +113,7 @@ std::vector<PlanStage> StageChoices(const LayerFinding& finding, const std::vect
 }
 
 // Whether the heads keep the target at the widest budget: else there is no use in trying the others.
-bool CanHold(const LayerFinding& finding, double target) { return finding.recall.back() >= target; }
+bool CanHold(const LayerFinding& finding, double target) { return finding.widest_recall >= target; }
 
 // The cheapest plan that holds the target, with or without a second pruning. Empty stages: none does.
 PrunePlan Cheapest(const Choice& findings, const engine::ModelConfig& config, const ChooseOptions& options,
@@ -170,16 +174,16 @@ absl::StatusOr<Choice> ChoosePlan(const std::vector<Observation>& observations, 
   const int layers = observations.front().heads.layers;
   for (int layer = 0; layer < layers; ++layer) {
     choice.first_layers.push_back(
-        Find(observations, base, layer, layer, options.first_ratios, options.max_first_heads));
+        Find(observations, base, layer, layer, options.first_ratios, options.first_by_score, options.max_first_heads));
     if (layer < kSecondSpan) continue;
-    choice.second_layers.push_back(
-        Find(observations, base, layer - kSecondSpan + 1, layer, options.second_ratios, options.max_second_heads));
+    choice.second_layers.push_back(Find(observations, base, layer - kSecondSpan + 1, layer, options.second_ratios,
+                                        options.second_by_score, options.max_second_heads));
   }
   Simulator simulator(observations, config);
   choice.plan = Cheapest(choice, config, options, simulator, choice.merit);
   if (choice.plan.stages.empty()) {
     double highest = 0;
-    for (const LayerFinding& layer : choice.first_layers) highest = std::max(highest, layer.recall.back());
+    for (const LayerFinding& layer : choice.first_layers) highest = std::max(highest, layer.widest_recall);
     return absl::FailedPreconditionError(absl::StrFormat(
         "no layer's heads hold %.2f of the evidence at any budget (the best %.2f): lower --recall, or serve this model "
         "without a calibrated plan",

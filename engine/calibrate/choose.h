@@ -38,6 +38,7 @@ struct LayerFinding {
   int layer = 0;
   std::vector<engine::LayerHead> heads;
   std::vector<double> recall;  // at each of the options' ratios
+  double widest_recall = 0;    // at the widest budget of all, by score or not
 };
 
 struct Choice {

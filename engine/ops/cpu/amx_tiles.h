@@ -2,7 +2,7 @@
 // [rows, 16] the product of a tile of bf16 rows [rows, 32] and a tile packed [16][16][2] (kernels.h): what a page of
 // keys, a page of values and a weight panel are made of.
 //
-// For kernels_amx.cc alone: what includes it runs where AMX is.
+// For what runs where AMX is and may be used (isa.h); instructions alone, so that every file may compile them.
 //
 // The compiler does not know these registers: every access says that it touches memory, so that none moves across.
 #pragma once

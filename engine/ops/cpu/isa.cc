@@ -1,5 +1,7 @@
 #include "engine/ops/cpu/isa.h"
 
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #if defined(__linux__)
@@ -38,11 +40,15 @@ std::vector<Candidate> Candidates() {
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
   const auto avx512_int8 = __builtin_cpu_supports("avx512vnni") ? Avx512VnniInt8Kernels : Avx2Int8Kernels;
   const bool avx512_bf16 = avx512 && __builtin_cpu_supports("avx512bf16");
-  return {{"amx", avx512_bf16 && HaveAmx(), AmxKernels, avx512_int8},
-          {"avx512_bf16", avx512_bf16, Avx512Bf16Kernels, avx512_int8},
-          {"avx512", avx512, Avx512Kernels, avx512_int8},
-          {"avx2", avx2, Avx2Kernels, Avx2Int8Kernels},
-          {"portable", true, PortableKernels, PortableInt8Kernels}};
+  std::vector<Candidate> candidates = {{"amx", avx512_bf16 && HaveAmx(), AmxKernels, avx512_int8},
+                                       {"avx512_bf16", avx512_bf16, Avx512Bf16Kernels, avx512_int8},
+                                       {"avx512", avx512, Avx512Kernels, avx512_int8},
+                                       {"avx2", avx2, Avx2Kernels, Avx2Int8Kernels},
+                                       {"portable", true, PortableKernels, PortableInt8Kernels}};
+  // Intel runs the bf16 dot product at half the rate of two f32 multiply-adds, which are as much work: bench_ops has
+  // products of many rows 1.4 to 1.6 times as fast in f32 (docs/decisions/0009-amx.md).
+  if (__builtin_cpu_is("intel")) std::swap(candidates[1], candidates[2]);
+  return candidates;
 }
 
 }  // namespace

@@ -3,8 +3,8 @@
 // not be the one that the rest of the program links): everything here is plain pointers and numbers.
 //
 // Layouts. bf16 numbers are their 16 bits. A "packed" matrix [k, n] is [k / 2][n][2]: two consecutive k side by side,
-// what a dot-product instruction takes. Weights are packed in panels of 64 columns (output features), keys of a page
-// as [head_dim / 2][slot][2], values of a page as [slot / 2][head_dim][2].
+// what a dot-product instruction takes. Weights are packed in panels of 64 columns (output features), keys of a page as
+// [head_dim / 2][slot][2], values of a page as [slot / 2][head_dim][2].
 //
 // Every sum over k runs in increasing k in one chain for each element, whatever the number of rows and however rows
 // are tiled: a row's result is the same alone as among others.
@@ -46,7 +46,15 @@ struct RowTiles {
   int64_t most, step;
 };
 
+// How a weight panel of 64 columns is packed.
+enum class PanelLayout {
+  kPairs,  // [k / 2][64][2]
+  kTiles,  // [k / 32][4][16][16][2], four tiles of AMX one behind another; of the last k, less than 32, [4][k /
+           // 2][16][2]
+};
+
 struct Kernels {
+  PanelLayout panel_layout;
   // A tile of x, a panel's part of a k chunk and the accumulators share a core's second-level cache.
   RowTiles row_tiles;
   // acc[r][c] (+)= sum of x[r][i] * panel[i][c] for the panel's 64 columns.

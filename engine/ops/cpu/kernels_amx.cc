@@ -9,143 +9,152 @@
 namespace slimfill::engine::cpu {
 namespace {
 
-#include "engine/ops/cpu/softmax_avx512.inc"
+#include "engine/ops/cpu/avx512_bf16_shared.inc"
 
 using amx::kTileCols;
 using amx::kTileDepth;
 using amx::kTilePairs;
 using amx::kTileRows;
 
-// --- Products with a weight panel. Tiles 0 to 3 hold sums, 4 and 5 rows of x, 6 and 7 parts of the panel.
+// --- Products with a weight panel: three tiles of rows times one of columns, or one times two. With more tiles in use
+// fewer loads would do, but a core has few registers to rename tiles to, and shares them with its other hardware
+// thread: where that one uses tiles too, products with eight are half as fast as with five
+// (docs/decisions/0009-amx.md).
 
-constexpr int kPanelTiles = kPanelCols / kTileCols;
-constexpr int64_t kPanelStride = kPanelCols * 4;  // bytes from pair to pair of a panel
+constexpr int64_t kPackedStride = kTileCols * 4;  // bytes from pair to pair of a panel's tile
+constexpr int64_t kNearSteps = 10;                // so much of k of 48 rows stays in the nearest cache for all columns
 
 struct PanelProduct {
   const uint16_t* x;
   int64_t x_stride;
   const uint16_t* panel;
-  int64_t steps;  // products of `pairs` pairs each
+  int64_t steps;  // tiles of k, of `pairs` pairs each
+  int pairs;
   bool accumulate;
   float* acc;
   int64_t acc_stride;
 };
 
 template <int kTile>
-void BeginSums(bool accumulate, const float* acc, int64_t stride) {
-  if (accumulate) {
-    amx::Load<kTile>(acc, stride);
+void BeginSum(const PanelProduct& product, const float* acc) {
+  if (product.accumulate) {
+    amx::Load<kTile>(acc, product.acc_stride * 4);
   } else {
     amx::Zero<kTile>();
   }
 }
 
-// Two tiles of rows times two tiles of columns: every tile that is loaded serves two products.
-void TwoRowTiles(const PanelProduct& product) {
+// kRows tiles of rows times 16 columns of the panel, from `col` on. Tiles 0 to 2 hold sums, then rows, then columns.
+template <int kRows>
+void RowTiles(const PanelProduct& product, int col) {
+  static_assert(kRows == 2 || kRows == 3);
   const int64_t x_bytes = product.x_stride * 2, acc_bytes = product.acc_stride * 4;
-  for (int col = 0; col < kPanelCols; col += 2 * kTileCols) {
-    float *const upper = product.acc + col, *const lower = upper + kTileRows * product.acc_stride;
-    BeginSums<0>(product.accumulate, upper, acc_bytes);
-    BeginSums<1>(product.accumulate, upper + kTileCols, acc_bytes);
-    BeginSums<2>(product.accumulate, lower, acc_bytes);
-    BeginSums<3>(product.accumulate, lower + kTileCols, acc_bytes);
-    const uint16_t *x = product.x, *packed = product.panel + 2 * col;
-    for (int64_t step = 0; step < product.steps; ++step, x += kTileDepth, packed += kTilePairs * 2 * kPanelCols) {
-      amx::Load<6>(packed, kPanelStride);
-      amx::Load<4>(x, x_bytes);
-      amx::Multiply<0, 4, 6>();
-      amx::Load<7>(packed + 2 * kTileCols, kPanelStride);
-      amx::Multiply<1, 4, 7>();
-      amx::Load<5>(x + kTileRows * product.x_stride, x_bytes);
-      amx::Multiply<2, 5, 6>();
-      amx::Multiply<3, 5, 7>();
+  float* const acc[] = {product.acc + col, product.acc + col + kTileRows * product.acc_stride,
+                        product.acc + col + 2 * kTileRows * product.acc_stride};
+  BeginSum<0>(product, acc[0]);
+  BeginSum<1>(product, acc[1]);
+  if constexpr (kRows == 3) BeginSum<2>(product, acc[2]);
+  const uint16_t *x = product.x, *packed = product.panel + 2 * col * product.pairs;
+  for (int64_t step = 0; step < product.steps; ++step, x += kTileDepth, packed += kTileDepth * kPanelCols) {
+    amx::Load<kRows + 1>(packed, kPackedStride);
+    amx::Load<kRows>(x, x_bytes);
+    amx::Multiply<0, kRows, kRows + 1>();
+    amx::Load<kRows>(x + kTileRows * product.x_stride, x_bytes);
+    amx::Multiply<1, kRows, kRows + 1>();
+    if constexpr (kRows == 3) {
+      amx::Load<kRows>(x + 2 * kTileRows * product.x_stride, x_bytes);
+      amx::Multiply<2, kRows, kRows + 1>();
     }
-    amx::Store<0>(upper, acc_bytes);
-    amx::Store<1>(upper + kTileCols, acc_bytes);
-    amx::Store<2>(lower, acc_bytes);
-    amx::Store<3>(lower + kTileCols, acc_bytes);
   }
+  amx::Store<0>(acc[0], acc_bytes);
+  amx::Store<1>(acc[1], acc_bytes);
+  if constexpr (kRows == 3) amx::Store<2>(acc[2], acc_bytes);
 }
 
-// At most 16 rows times all of the panel.
-void OneRowTile(const PanelProduct& product) {
+// At most 16 rows times 32 columns. Tiles 0 and 1 hold sums, 2 rows, 3 columns.
+void OneRowTile(const PanelProduct& product, int col) {
   const int64_t x_bytes = product.x_stride * 2, acc_bytes = product.acc_stride * 4;
-  BeginSums<0>(product.accumulate, product.acc, acc_bytes);
-  BeginSums<1>(product.accumulate, product.acc + kTileCols, acc_bytes);
-  BeginSums<2>(product.accumulate, product.acc + 2 * kTileCols, acc_bytes);
-  BeginSums<3>(product.accumulate, product.acc + 3 * kTileCols, acc_bytes);
-  const uint16_t *x = product.x, *packed = product.panel;
-  for (int64_t step = 0; step < product.steps; ++step, x += kTileDepth, packed += kTilePairs * 2 * kPanelCols) {
-    amx::Load<4>(x, x_bytes);
-    amx::Load<6>(packed, kPanelStride);
-    amx::Multiply<0, 4, 6>();
-    amx::Load<7>(packed + 2 * kTileCols, kPanelStride);
-    amx::Multiply<1, 4, 7>();
-    amx::Load<6>(packed + 4 * kTileCols, kPanelStride);
-    amx::Multiply<2, 4, 6>();
-    amx::Load<7>(packed + 6 * kTileCols, kPanelStride);
-    amx::Multiply<3, 4, 7>();
+  float* const acc = product.acc + col;
+  BeginSum<0>(product, acc);
+  BeginSum<1>(product, acc + kTileCols);
+  const uint16_t *x = product.x, *packed = product.panel + 2 * col * product.pairs;
+  for (int64_t step = 0; step < product.steps; ++step, x += kTileDepth, packed += kTileDepth * kPanelCols) {
+    amx::Load<2>(x, x_bytes);
+    amx::Load<3>(packed, kPackedStride);
+    amx::Multiply<0, 2, 3>();
+    amx::Load<3>(packed + 2 * kTileCols * product.pairs, kPackedStride);
+    amx::Multiply<1, 2, 3>();
   }
-  amx::Store<0>(product.acc, acc_bytes);
-  amx::Store<1>(product.acc + kTileCols, acc_bytes);
-  amx::Store<2>(product.acc + 2 * kTileCols, acc_bytes);
-  amx::Store<3>(product.acc + 3 * kTileCols, acc_bytes);
+  amx::Store<0>(acc, acc_bytes);
+  amx::Store<1>(acc + kTileCols, acc_bytes);
 }
-static_assert(kPanelTiles == 4);
 
-amx::Config PanelConfig(int upper_rows, int lower_rows, int pairs) {
-  const bool one = lower_rows == 0;
+amx::Config PanelConfig(int sums, int rows, int pairs) {
   amx::Config config;
-  for (int tile = 0; tile < 4; ++tile) config.SetSums(tile, one || tile < 2 ? upper_rows : lower_rows);
-  config.SetRows(4, upper_rows, pairs);
-  if (!one) config.SetRows(5, lower_rows, pairs);
-  config.SetPacked(6, pairs);
-  config.SetPacked(7, pairs);
+  for (int tile = 0; tile < sums; ++tile) config.SetSums(tile, rows);
+  config.SetRows(sums, rows, pairs);
+  config.SetPacked(sums + 1, pairs);
   return config;
 }
 
-// `rows` rows times `steps` times `pairs` pairs of a panel.
-void MultiplyPanel(PanelProduct product, int64_t rows, int pairs) {
-  constexpr int64_t kBlock = 2 * kTileRows;
-  if (rows >= kBlock) amx::Configure(PanelConfig(kTileRows, kTileRows, pairs));
-  for (; rows >= kBlock; rows -= kBlock) {
-    TwoRowTiles(product);
-    product.x += kBlock * product.x_stride;
-    product.acc += kBlock * product.acc_stride;
+template <int kRows>
+void MultiplyRowTiles(PanelProduct& product, int64_t& rows) {
+  if (rows < kRows * kTileRows) return;
+  amx::Configure(PanelConfig(kRows, kTileRows, product.pairs));
+  for (; rows >= kRows * kTileRows; rows -= kRows * kTileRows) {
+    for (int64_t first = 0; first < product.steps; first += kNearSteps) {
+      PanelProduct part = product;
+      part.x += first * kTileDepth;
+      part.panel += first * kTileDepth * kPanelCols;
+      part.steps = product.steps - first < kNearSteps ? product.steps - first : kNearSteps;
+      part.accumulate |= first > 0;
+      for (int col = 0; col < kPanelCols; col += kTileCols) RowTiles<kRows>(part, col);
+    }
+    product.x += kRows * kTileRows * product.x_stride;
+    product.acc += kRows * kTileRows * product.acc_stride;
   }
-  if (rows > kTileRows) {
-    amx::Configure(PanelConfig(kTileRows, static_cast<int>(rows) - kTileRows, pairs));
-    TwoRowTiles(product);
-  } else if (rows > 0) {
-    amx::Configure(PanelConfig(static_cast<int>(rows), 0, pairs));
-    OneRowTile(product);
+}
+
+void MultiplyPanel(PanelProduct product, int64_t rows) {
+  MultiplyRowTiles<3>(product, rows);
+  MultiplyRowTiles<2>(product, rows);
+  while (rows > 0) {
+    const int count = static_cast<int>(rows < kTileRows ? rows : kTileRows);
+    amx::Configure(PanelConfig(2, count, product.pairs));
+    for (int col = 0; col < kPanelCols; col += 2 * kTileCols) OneRowTile(product, col);
+    product.x += count * product.x_stride;
+    product.acc += count * product.acc_stride;
+    rows -= count;
   }
 }
 
 void GemmPanel(const uint16_t* x, int64_t x_stride, int64_t rows, const uint16_t* panel, int64_t k, bool accumulate,
                float* acc, int64_t acc_stride) {
   const int64_t steps = k / kTileDepth, whole = steps * kTileDepth;
-  if (steps > 0) MultiplyPanel({x, x_stride, panel, steps, accumulate, acc, acc_stride}, rows, kTilePairs);
+  if (steps > 0) MultiplyPanel({x, x_stride, panel, steps, kTilePairs, accumulate, acc, acc_stride}, rows);
   if (whole < k) {
-    MultiplyPanel({x + whole, x_stride, panel + whole * kPanelCols, 1, accumulate || whole > 0, acc, acc_stride}, rows,
-                  static_cast<int>(k - whole) / 2);
+    const int pairs = static_cast<int>(k - whole) / 2;
+    MultiplyPanel({x + whole, x_stride, panel + whole * kPanelCols, 1, pairs, accumulate || whole > 0, acc, acc_stride},
+                  rows);
   }
   amx::Release();
 }
 
-// --- Attention, in blocks of 16 query rows. The softmax of a block takes longer than its products, and other units:
-// while a block's rows go through it, the next block's scores and the last block's values are multiplied in between.
+// --- Attention, in blocks of 16 query rows. The softmax of a block and products use different units of a core: while a
+// block's rows go through the softmax, the next block's scores and the last block's values are multiplied in between.
 //
-// Tiles 0 and 1 hold scores, 2 and 3 what they are made of, 4 and 5 output, 6 and 7 the last 16 of head_dim, where it
-// is not a multiple of 32. Rows behind the last one are multiplied as well and mean nothing.
+// Tiles 0 and 1 hold sums, 2 and 3 what they are made of, 4 and 5 the last 16 of head_dim where it is not a multiple of
+// 32. Rows behind the last one are multiplied as well and mean nothing.
 
 constexpr int kHalfSlots = 2 * kTileCols;  // of a page: what one step of scores takes
-constexpr int64_t kScoreStride = kGroupKeys * 4, kWeightStride = kGroupKeys * 2;
+// Rows of a block in memory, apart so that they share few places of the nearest cache: see kSumPadding in tiles.h.
+constexpr int kScoreCols = kGroupKeys + 16, kWeightCols = kGroupKeys + 32;
+constexpr int64_t kScoreStride = kScoreCols * 4, kWeightStride = kWeightCols * 2;
 
 struct Block {
   int first, rows;
-  alignas(64) float scores[kTileRows * kGroupKeys];
-  alignas(64) uint16_t p[kTileRows * kGroupKeys];
+  alignas(64) float scores[kTileRows * kScoreCols];
+  alignas(64) uint16_t p[kTileRows * kWeightCols];
 };
 
 int VisibleSlots(const KeyGroup& group, const Block& block, int page) {
@@ -170,11 +179,11 @@ void ScoreHalf(const AttentionTile& tile, const KeyGroup& group, int page, int h
     amx::Multiply<1, 2, 3>();
   }
   if (d < tile.head_dim) {
-    amx::Load<6>(q, q_bytes);
-    amx::Load<7>(k, kKeyStride);
-    amx::Multiply<0, 6, 7>();
-    amx::Load<7>(k + 2 * kTileCols, kKeyStride);
-    amx::Multiply<1, 6, 7>();
+    amx::Load<4>(q, q_bytes);
+    amx::Load<5>(k, kKeyStride);
+    amx::Multiply<0, 4, 5>();
+    amx::Load<5>(k + 2 * kTileCols, kKeyStride);
+    amx::Multiply<1, 4, 5>();
   }
   float* scores = block.scores + page * kPageSlots + half * kHalfSlots;
   amx::Store<0>(scores, kScoreStride);
@@ -188,10 +197,10 @@ void AddSlots(const AttentionTile& tile, const uint16_t* v, int slots, const uin
   for (int slot = 0; slot < slots; slot += kTileDepth, p += kTileDepth, v += int64_t{kTileDepth} * tile.head_dim) {
     amx::Load<2>(p, kWeightStride);
     amx::Load<3>(v, v_bytes);
-    amx::Multiply<4, 2, 3>();
+    amx::Multiply<0, 2, 3>();
     if constexpr (kTwo) {
       amx::Load<3>(v + 2 * kTileCols, v_bytes);
-      amx::Multiply<5, 2, 3>();
+      amx::Multiply<1, 2, 3>();
     }
   }
 }
@@ -211,10 +220,10 @@ void AddSomeSlots(const AttentionTile& tile, const uint16_t* v, int slots, const
   }
   amx::Load<2>(p, kWeightStride);
   amx::Load<3>(some, kCols * 4);
-  amx::Multiply<4, 2, 3>();
+  amx::Multiply<0, 2, 3>();
   if constexpr (kTwo) {
     amx::Load<3>(some + 2 * kTileCols, kCols * 4);
-    amx::Multiply<5, 2, 3>();
+    amx::Multiply<1, 2, 3>();
   }
 }
 
@@ -223,16 +232,16 @@ template <bool kTwo>
 void AddValues(const AttentionTile& tile, const KeyGroup& group, int d, const Block& block) {
   float* output = tile.output + int64_t{block.first} * tile.head_dim + d;
   const int64_t output_bytes = int64_t{tile.head_dim} * 4;
-  amx::Load<4>(output, output_bytes);
-  if constexpr (kTwo) amx::Load<5>(output + kTileCols, output_bytes);
+  amx::Load<0>(output, output_bytes);
+  if constexpr (kTwo) amx::Load<1>(output + kTileCols, output_bytes);
   for (int page = 0; page < group.pages; ++page) {
     const int visible = VisibleSlots(group, block, page), whole = visible / kTileDepth * kTileDepth;
     const uint16_t *v = group.v[page] + 2 * d, *p = block.p + page * kPageSlots;
     AddSlots<kTwo>(tile, v, whole, p);
     if (whole < visible) AddSomeSlots<kTwo>(tile, v + int64_t{whole} * tile.head_dim, visible - whole, p + whole);
   }
-  amx::Store<4>(output, output_bytes);
-  if constexpr (kTwo) amx::Store<5>(output + kTileCols, output_bytes);
+  amx::Store<0>(output, output_bytes);
+  if constexpr (kTwo) amx::Store<1>(output + kTileCols, output_bytes);
 }
 
 constexpr int kSteps = 4;  // of a block's scores and of its values
@@ -253,8 +262,8 @@ void ValueStep(const AttentionTile& tile, const KeyGroup& group, int step, const
 }
 
 void BlockRow(const AttentionTile& tile, const KeyGroup& group, int row, Block& block) {
-  float* scores = block.scores + row * kGroupKeys;
-  uint16_t* p = block.p + row * kGroupKeys;
+  float* scores = block.scores + row * kScoreCols;
+  uint16_t* p = block.p + row * kWeightCols;
   if (group.visible != nullptr && !MaskRow(group, block.first + row, scores)) {
     for (int j = 0; j < kGroupKeys; j += 2 * kLanes) _mm512_store_si512(p + j, _mm512_setzero_si512());
   } else if (group.pages == 1) {
@@ -266,13 +275,13 @@ void BlockRow(const AttentionTile& tile, const KeyGroup& group, int row, Block& 
 
 amx::Config AttentionConfig(int head_dim) {
   amx::Config config;
-  constexpr int kSums[] = {0, 1, 4, 5};
-  for (int tile : kSums) config.SetSums(tile, kTileRows);
+  config.SetSums(0, kTileRows);
+  config.SetSums(1, kTileRows);
   config.SetRows(2, kTileRows, kTilePairs);
   config.SetPacked(3, kTilePairs);
   if (head_dim % kTileDepth != 0) {
-    config.SetRows(6, kTileRows, kTilePairs / 2);
-    config.SetPacked(7, kTilePairs / 2);
+    config.SetRows(4, kTileRows, kTilePairs / 2);
+    config.SetPacked(5, kTilePairs / 2);
   }
   return config;
 }
@@ -301,8 +310,9 @@ void Attend(const AttentionTile& tile, const KeyGroup& group) {
 }
 
 Kernels MakeKernels() {
-  Kernels kernels = Avx512Kernels();
-  kernels.row_tiles = {.most = 128, .step = 2 * kTileRows};
+  Kernels kernels = SharedKernels();
+  kernels.panel_layout = PanelLayout::kTiles;
+  kernels.row_tiles = {.most = 144, .step = 3 * kTileRows};
   kernels.gemm_panel = GemmPanel;
   kernels.attend = Attend;
   return kernels;

@@ -9,7 +9,7 @@
 namespace slimfill::engine::cpu {
 namespace {
 
-#include "engine/ops/cpu/softmax_avx512.inc"
+#include "engine/ops/cpu/avx512_bf16_shared.inc"
 
 // Rows of a register tile: 6 x 4 accumulators of 16 columns leave room for 4 vectors of b and a splat, and are twice
 // what the instruction's latency asks for.
@@ -167,7 +167,7 @@ void Attend(const AttentionTile& tile, const KeyGroup& group) {
 }
 
 Kernels MakeKernels() {
-  Kernels kernels = Avx512Kernels();
+  Kernels kernels = SharedKernels();
   kernels.gemm_panel = GemmPanel;
   kernels.attend = Attend;
   return kernels;

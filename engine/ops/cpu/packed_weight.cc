@@ -8,16 +8,29 @@
 namespace slimfill::engine::cpu {
 namespace {
 
-constexpr int64_t kPairBlock = 16;  // a cache line of pairs of each of a panel's rows
+constexpr int64_t kPairBlock = 16;  // a cache line of pairs of each of a panel's rows; the pairs of a tile
 
-// rows [64, cols] -> panel [cols / 2][64][2], in blocks that stay in the nearest cache.
-void InterleavePanel(const uint16_t* rows, int64_t cols, uint16_t* panel) {
+// Where pairs `pair` and on of column `col` begin in a panel of `pairs`, in numbers, and how far they are apart.
+struct PairPlace {
+  int64_t first, step;
+};
+PairPlace PlaceOf(PanelLayout layout, int64_t pair, int64_t pairs, int64_t col) {
+  if (layout == PanelLayout::kPairs) return {(pair * kPanelCols + col) * 2, kPanelCols * 2};
+  constexpr int64_t kTileCols = 16;
+  const int64_t tile_pairs = std::min(kPairBlock, pairs - pair);
+  return {(pair * kPanelCols + (col / kTileCols * tile_pairs) * kTileCols + col % kTileCols) * 2, kTileCols * 2};
+}
+
+// rows [64, cols] -> panel, in blocks that stay in the nearest cache.
+void InterleavePanel(PanelLayout layout, const uint16_t* rows, int64_t cols, uint16_t* panel) {
   const int64_t pairs = cols / 2;
   for (int64_t first = 0; first < pairs; first += kPairBlock) {
     const int64_t last = std::min(first + kPairBlock, pairs);
     for (int64_t row = 0; row < kPanelCols; ++row) {
-      for (int64_t pair = first; pair < last; ++pair) {
-        std::memcpy(panel + (pair * kPanelCols + row) * 2, rows + row * cols + pair * 2, 2 * sizeof(uint16_t));
+      const PairPlace place = PlaceOf(layout, first, pairs, row);
+      uint16_t* out = panel + place.first;
+      for (int64_t pair = first; pair < last; ++pair, out += place.step) {
+        std::memcpy(out, rows + row * cols + pair * 2, 2 * sizeof(uint16_t));
       }
     }
   }
@@ -47,7 +60,7 @@ absl::StatusOr<std::unique_ptr<CpuWeight>> PackCpuWeight(const Context& context,
       context.kernels.store_bf16(row_values, nullptr, cols, converted + i * cols);
     }
     std::fill(converted + count * cols, converted + kPanelCols * cols, uint16_t{0});
-    InterleavePanel(converted, cols, packed->panel(panel));
+    InterleavePanel(context.kernels.panel_layout, converted, cols, packed->panel(panel));
   });
   return packed;
 }

@@ -1,4 +1,4 @@
-// Weights of the CPU backend: bf16 in panels of 64 output features, each packed [cols / 2][64][2] (kernels.h).
+// Weights of the CPU backend: bf16 in panels of 64 output features, packed as the level wants them (PanelLayout).
 #pragma once
 
 #include <memory>

@@ -12,6 +12,10 @@ namespace slimfill::engine::cpu {
 inline constexpr int64_t kSlabPanels = 6;      // most panels of a work item
 inline constexpr int64_t kItemsPerThread = 8;  // enough that a core that is shared does not hold up the others
 
+// Between the rows of sums, in numbers: rows a power of two apart would share few places of the nearest cache, and
+// loads would wait for stores 4 KiB away that look like theirs.
+inline constexpr int64_t kSumPadding = 16;
+
 inline int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 inline int64_t RoundUp(int64_t a, int64_t b) { return DivideUp(a, b) * b; }
 
@@ -45,16 +49,18 @@ void ForTiles(const Context& context, RowTiles tiles, int64_t rows, int64_t pane
 // out (+)= x * weight^T + bias for a weight of `out.cols` rows. multiply(first row, rows, panel, acc, stride) gives the
 // products with a panel.
 template <typename Multiply>
-void GemmTiles(const Context& context, RowTiles tiles, const float* bias, GemmMode mode, Matrix out, const Multiply& multiply) {
+void GemmTiles(const Context& context, RowTiles tiles, const float* bias, GemmMode mode, Matrix out,
+               const Multiply& multiply) {
   ForTiles(context, tiles, out.rows, DivideUp(out.cols, kPanelCols),
            [&](int64_t first_row, int64_t rows, int64_t panel, int worker) {
-             auto* acc = static_cast<float*>(context.scratch.ForWorker(worker, rows * kPanelCols * sizeof(float)));
-             multiply(first_row, rows, panel, acc, int64_t{kPanelCols});
+             constexpr int64_t kStride = kPanelCols + kSumPadding;
+             auto* acc = static_cast<float*>(context.scratch.ForWorker(worker, rows * kStride * sizeof(float)));
+             multiply(first_row, rows, panel, acc, kStride);
              const int64_t col = panel * kPanelCols;
              const int64_t cols = std::min<int64_t>(kPanelCols, out.cols - col);
              const float* panel_bias = bias == nullptr ? nullptr : bias + col;
              for (int64_t r = 0; r < rows; ++r) {
-               const float* row = acc + r * kPanelCols;
+               const float* row = acc + r * kStride;
                if (out.dtype == DType::kBF16) {
                  context.kernels.store_bf16(row, panel_bias, cols, Bf16Row(out, first_row + r) + col);
                } else if (mode == GemmMode::kAccumulate) {
@@ -69,10 +75,11 @@ void GemmTiles(const Context& context, RowTiles tiles, const float* bias, GemmMo
 // Calls emit(row, gate, up, col, cols) for every row and every 64 columns of gate and up, the products with the upper
 // and lower `ffn` rows of a weight. Where ffn is not a multiple of 64, 64 of up's columns straddle two panels.
 template <typename Multiply, typename Emit>
-void GateUpTiles(const Context& context, RowTiles tiles, int64_t all_rows, int64_t ffn, const Multiply& multiply, const Emit& emit) {
+void GateUpTiles(const Context& context, RowTiles tiles, int64_t all_rows, int64_t ffn, const Multiply& multiply,
+                 const Emit& emit) {
   const int64_t offset = ffn % kPanelCols;
   const int64_t up_panels = offset == 0 ? 1 : 2;
-  const int64_t stride = kPanelCols * (1 + up_panels);
+  const int64_t stride = kPanelCols * (1 + up_panels) + kSumPadding;
   ForTiles(context, tiles, all_rows, DivideUp(ffn, kPanelCols),
            [&](int64_t first_row, int64_t rows, int64_t panel, int worker) {
              auto* acc = static_cast<float*>(context.scratch.ForWorker(worker, rows * stride * sizeof(float)));
