@@ -2,10 +2,10 @@
 // and some schedule has to show it by a wrong result. The table in docs/cuda.md names these tests.
 #include <cuda_runtime.h>
 
-#include <csignal>
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <functional>
-#include <limits>
 
 #include "engine/ops/cuda/cuda_backend.h"
 #include "gtest/gtest.h"
