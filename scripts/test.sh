@@ -11,23 +11,25 @@ cd "$root"
 source scripts/lib.sh
 preset=${1:-release}
 
+# Kernels, backend, engine and server on the emulated device; under a sanitizer kernels and backend.
 EMULATED_TESTS=(cusim_test ops_test cuda_backend_test)
-# With the whole engine on the emulated device (`scripts/test.sh cuda-emulated`) or the backend alone (as part of all
-# tests, which would take minutes more).
-run_cuda_emulated() { # PRESET [engine]
-  local preset=$1 engine=${2:-} tests=("${EMULATED_TESTS[@]}")
-  [ "$engine" = engine ] && tests+=(engine_cuda_test engine_cuda_model_test tiny_models_test real_models_test)
+EMULATED_ENGINE_TESTS=(engine_cuda_test engine_cuda_model_test tiny_models_test real_models_test server_cuda_program_test)
+run_cuda_emulated() { # PRESET
+  local preset=$1 tests=("${EMULATED_TESTS[@]}") status=0 test
+  [ "$preset" = cuda-emulated ] && tests+=("${EMULATED_ENGINE_TESTS[@]}")
   build "$preset" "${tests[@]/#/tests/}"
   step "CUDA backend on the emulated device ($preset)"
-  local test status=0
-  for test in cusim_test cuda_backend_test; do "build/$preset/tests/$test" --gtest_brief=1 || status=1; done
   case "$preset" in
-    *-tsan) "build/$preset/tests/ops_test" --gtest_brief=1 --gtest_filter="$TSAN_OPS" || status=1 ;;
-    *) "build/$preset/tests/ops_test" --gtest_brief=1 --gtest_filter='*cuda*' || status=1 ;;
+    cuda-emulated)
+      ctest --preset "$preset" -L cuda -j "$(nproc)" || status=1
+      ctest --preset "$preset" -R '/cuda$|TinyModelsTest.(Cuda|Pruned)|SmolLM2_cuda' -j "$(nproc)" || status=1
+      return $status ;;
+    *-tsan) test=$TSAN_OPS ;;
+    *) test='*cuda*' ;;
   esac
-  local more=cuda_schedule
-  [ "$engine" = engine ] && more+='|CudaEngineTest|CudaModelTest|TinyModelsTest.(Cuda|Pruned)|SmolLM2_cuda'
-  if [ "$preset" = cuda-emulated ]; then ctest --preset "$preset" -R "$more" -j "$(nproc)" || status=1; fi
+  "build/$preset/tests/cusim_test" --gtest_brief=1 || status=1
+  "build/$preset/tests/cuda_backend_test" --gtest_brief=1 || status=1
+  "build/$preset/tests/ops_test" --gtest_brief=1 --gtest_filter="$test" || status=1
   return $status
 }
 # A fiber costs ThreadSanitizer 0.4 ms: the tests that cover every kernel with the fewest blocks.
@@ -35,10 +37,11 @@ TSAN_OPS='*MassSeesOnlyWhatItMay*cuda:*DecodeTest*cuda:*RowsBeforeAllKeys*cuda:*
 
 run_cuda() {
   bash scripts/setup_cuda.sh
-  build cuda tests/ops_gpu_test slimfill_ops_cuda
+  build cuda tests/ops_gpu_test tests/server_no_gpu_program_test slimfill_ops_cuda
   step "CUDA kernels' resources"
   /usr/bin/python3 scripts/check_kernel_resources.py build/cuda
   step "CUDA backend on the GPU"
+  build/cuda/tests/server_no_gpu_program_test --gtest_brief=1
   build/cuda/tests/ops_gpu_test --gtest_brief=1 | grep -v '^\[  SKIPPED \] Backends'
 }
 
@@ -51,8 +54,7 @@ esac
 bash scripts/setup.sh
 /usr/bin/python3 scripts/check_layers.py
 case "$preset" in
-  cuda-emulated) run_cuda_emulated "$preset" engine; exit ;;
-  cuda-emulated-*) run_cuda_emulated "$preset"; exit ;;
+  cuda-emulated*) run_cuda_emulated "$preset"; exit ;;
   cuda) run_cuda; exit ;;
 esac
 build "$preset"

@@ -4,6 +4,7 @@
 #include <map>
 #include <string>
 
+#include "tests/cusim/omissions.h"
 #include "tests/cusim/visible_memory.h"
 
 constinit thread_local uint3 threadIdx{};
@@ -73,11 +74,13 @@ void BlockRunner::RunBlock(const Grid& grid, uint3 block) {
   blockIdx = block;
   blockDim = grid.threads;
   gridDim = grid.blocks;
-  shared_.BeginBlock(grid.dynamic_shared_bytes);
+  shared_.BeginBlock(grid.dynamic_shared_bytes, grid.shared_limit);
   stacks_.BeginBlock(threads);
   GrowLanes(threads);
   lane_count_ = threads;
   warps_.assign((threads + 31) / 32, Warp{});
+  favours_warps_ = random_.OneIn(2);
+  for (Warp& warp : warps_) warp.priority = random_.Next();
   ready_.clear();
   in_barrier_ = 0;
   live_ = threads;
@@ -130,7 +133,7 @@ unsigned BlockRunner::TakeReady() {
   size_t at = 0;
   switch (CurrentSchedule().lanes) {
     case Schedule::Lanes::kRandom:
-      at = random_.Next() % ready_.size();
+      at = PickRandom();
       break;
     case Schedule::Lanes::kFirstToLast:
       break;
@@ -148,6 +151,19 @@ unsigned BlockRunner::TakeReady() {
   return index;
 }
 
+size_t BlockRunner::PickRandom() {
+  size_t at = random_.Next() % ready_.size();
+  if (!favours_warps_) return at;
+  // The best of a few: nearly always of the favoured warp among those that are ready.
+  constexpr int kTries = 7;
+  const auto priority = [this](size_t i) { return warps_[ready_[i] / 32].priority; };
+  for (int i = 0; i < kTries; ++i) {
+    const size_t other = random_.Next() % ready_.size();
+    if (priority(other) > priority(at)) at = other;
+  }
+  return at;
+}
+
 void BlockRunner::EnterLane(unsigned index) {
   running_ = index;
   threadIdx = lanes_[index].thread;
@@ -163,6 +179,7 @@ void BlockRunner::SwitchAway() {
 }
 
 int BlockRunner::Barrier(BarrierKind kind, int predicate, Site site) {
+  if (kind == BarrierKind::kPlain && LeftOut("__syncthreads", site)) return 0;
   if (in_barrier_ == 0) {
     barrier_kind_ = kind;
     barrier_site_ = site;
@@ -221,6 +238,7 @@ BlockRunner::Meeting& BlockRunner::FindMeeting(Warp& warp, WarpOp op, unsigned m
 }
 
 void BlockRunner::MeetInWarp(WarpOp op, unsigned mask, WarpBody body, void* argument, Site site) {
+  if (op == WarpOp::kSync && LeftOut("__syncwarp", site)) return;
   Warp& warp = warps_[running_ / 32];
   const unsigned lane_bit = 1u << (running_ % 32);
   mask &= warp.all;  // a full mask in a block's last, partial warp

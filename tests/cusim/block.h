@@ -18,6 +18,7 @@ namespace cusim {
 struct Grid {
   dim3 blocks, threads;
   size_t dynamic_shared_bytes = 0;
+  size_t shared_limit = 0;  // for dynamic and static memory together
   const std::function<void()>* lane_body = nullptr;
 };
 
@@ -66,6 +67,7 @@ class BlockRunner {
   };
   struct Warp {
     unsigned all = 0, live = 0;
+    unsigned priority = 0;  // where warps are favoured
     void* arguments[32] = {};
     Meeting meetings[4];
     // Of __syncwarp, for each meeting place. Odd and even rounds have tokens of their own: a lane that leaves a round
@@ -85,6 +87,7 @@ class BlockRunner {
   Meeting& FindMeeting(Warp& warp, WarpOp op, unsigned mask, Site site);
   void MakeReady(unsigned index);
   unsigned TakeReady();
+  size_t PickRandom();
   // Leaves the running lane, which is ready and queued, or waits.
   void SwitchAway();
   void EnterLane(unsigned index);
@@ -100,6 +103,8 @@ class BlockRunner {
   std::vector<unsigned> ready_;
   unsigned running_ = 0, live_ = 0;
   ScheduleRandom random_;
+  // Lanes that are picked evenly make warps advance evenly; in half of the blocks some warps run far ahead of others.
+  bool favours_warps_ = false;
   const std::function<void()>* body_ = nullptr;
   char* begin_token_ = nullptr;
   char* end_token_ = nullptr;

@@ -1,5 +1,9 @@
 #include "tests/cusim/faults.h"
 
+#include <unistd.h>
+
+#include <cstdlib>
+
 #include "tests/cusim/stream.h"
 
 namespace cusim {
@@ -18,6 +22,11 @@ Fault& Asked() {
   return *fault;
 }
 
+bool BrokenByFile() {
+  static const char* const file = std::getenv("CUSIM_BREAKS_WITH");
+  return file != nullptr && access(file, F_OK) == 0;
+}
+
 }  // namespace
 
 void InjectFault(const std::string& function, cudaError_t error, int calls_before, bool sticky) {
@@ -33,6 +42,7 @@ void ClearFaults() {
 cudaError_t TakeFault(const char* function) {
   Fault& fault = Asked();
   if (fault.stuck) return fault.error;
+  if (BrokenByFile()) return cudaErrorIllegalAddress;
   if (fault.function != function || fault.calls_before-- > 0) return cudaSuccess;
   const cudaError_t error = fault.error;
   fault.stuck = fault.sticky;

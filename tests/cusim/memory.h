@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 namespace cusim {
 
@@ -16,6 +17,9 @@ size_t FreeDeviceBytes();
 size_t TotalDeviceBytes();
 // How much the emulated device has, for tests of exhaustion; 8 GiB at first.
 void SetTotalDeviceBytes(size_t bytes);
+
+// Copies so far from or to host memory that is not pinned: each holds up the host. Takes the lock itself.
+uint64_t PageableCopies();
 
 // While it lives, device memory is open where the schedule protects it from the host.
 class DeviceAccess {

@@ -7,6 +7,7 @@
 #include "cusim/host_api.h"
 #include "tests/cusim/faults.h"
 #include "tests/cusim/memory.h"
+#include "tests/cusim/omissions.h"
 #include "tests/cusim/stream.h"
 #include "tests/cusim/visible_memory.h"
 
@@ -18,6 +19,7 @@ using cusim::RuntimeLock;
 namespace {
 
 cudaError_t last_error = cudaSuccess;
+uint64_t pageable_copies = 0;
 
 cudaError_t Remember(cudaError_t error) {
   if (error != cudaSuccess) last_error = error;
@@ -86,6 +88,7 @@ cudaError_t CopyAsync(Copy2D copy, cudaMemcpyKind kind, cudaStream_t stream) {
   }
   const bool from_pageable = !IsDevice(copy.from, 1) && !IsPinned(copy.from, 1);
   const bool to_pageable = !IsDevice(copy.to, 1) && !IsPinned(copy.to, 1);
+  if (from_pageable || to_pageable) ++pageable_copies;
   Operation operation;
   if (from_pageable) {
     auto staged = std::make_shared<std::vector<char>>(copy.from_bytes());
@@ -101,6 +104,11 @@ cudaError_t CopyAsync(Copy2D copy, cudaMemcpyKind kind, cudaStream_t stream) {
 }
 
 }  // namespace
+
+uint64_t cusim::PageableCopies() {
+  const RuntimeLock lock;
+  return pageable_copies;
+}
 
 cudaError_t cudaGetDeviceCount(int* count) {
   CUSIM_ENTER("cudaGetDeviceCount");
@@ -215,11 +223,14 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   CUSIM_ENTER("cudaStreamSynchronize");
+  const bool busy = !Device::Get().OrDefault(stream)->queue.empty();
+  if (cusim::LeftOut("cudaStreamSynchronize", busy)) return cudaSuccess;
   Device::Get().Synchronize(stream);
   return cudaSuccess;
 }
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
   CUSIM_ENTER("cudaStreamWaitEvent");
+  if (cusim::LeftOut("cudaStreamWaitEvent", Device::HasWorkBefore(*event))) return cudaSuccess;
   Device::Get().WaitFor(stream, event);
   return cudaSuccess;
 }
@@ -240,6 +251,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   CUSIM_ENTER("cudaEventSynchronize");
+  if (cusim::LeftOut("cudaEventSynchronize", Device::HasWorkBefore(*event))) return cudaSuccess;
   Device::Get().Synchronize(event);
   return cudaSuccess;
 }

@@ -33,9 +33,11 @@ SharedMemory::~SharedMemory() {
   std::free(area_);
 }
 
-void SharedMemory::BeginBlock(size_t dynamic_bytes) {
+void SharedMemory::BeginBlock(size_t dynamic_bytes, size_t limit) {
   pieces_.clear();
   used_ = 0;
+  asked_ = dynamic_bytes;
+  limit_ = limit;
   dynamic_ = Take(nullptr, dynamic_bytes);
 #if defined(CUSIM_TSAN)
   // Static arrays are made by the first lane that asks; their poison must come before all lanes.
@@ -50,6 +52,8 @@ void* SharedMemory::Array(const void* key, size_t bytes) {
   for (const Piece& piece : pieces_) {
     if (piece.key == key) return piece.begin;
   }
+  asked_ += bytes;
+  if (asked_ > limit_) Fail("a block takes %zu bytes of shared memory, the device has %zu for it", asked_, limit_);
 #if defined(CUSIM_TSAN)
   unsigned char* begin = area_ + used_;
   used_ += RoundUp(bytes);

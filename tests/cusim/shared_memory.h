@@ -14,7 +14,8 @@ class SharedMemory {
   SharedMemory& operator=(const SharedMemory&) = delete;
   ~SharedMemory();
 
-  void BeginBlock(size_t dynamic_bytes);
+  // `limit`: of the dynamic memory and all arrays.
+  void BeginBlock(size_t dynamic_bytes, size_t limit);
   void EndBlock();  // checks the guards
   void EndGrid();   // frees what sanitizers need kept apart from block to block
 
@@ -32,6 +33,7 @@ class SharedMemory {
 
   unsigned char* dynamic_ = nullptr;
   std::vector<Piece> pieces_;
+  size_t asked_ = 0, limit_ = 0;
   unsigned char* area_ = nullptr;
   size_t used_ = 0;
   std::vector<unsigned char*> kept_;

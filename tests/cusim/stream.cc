@@ -77,6 +77,7 @@ void Device::Record(Event* event, Stream* stream) {
   recording->stream = OrDefault(stream);
   event->last = recording;
   Operation operation;
+  operation.records = recording;
   operation.run = [recording] {
     recording->reached = true;
     Release(&recording->token);
@@ -89,6 +90,17 @@ void Device::WaitFor(Stream* stream, Event* event) {
   Operation operation;
   operation.wait_for = event->last;
   Push(stream, std::move(operation));
+}
+
+bool Device::HasWorkBefore(const Event& event) { return event.last != nullptr && HasWorkBefore(*event.last); }
+
+bool Device::HasWorkBefore(const Recording& recording) {
+  if (recording.reached) return false;
+  for (const Operation& operation : recording.stream->queue) {
+    if (operation.records.get() == &recording) break;
+    if (operation.wait_for != nullptr ? HasWorkBefore(*operation.wait_for) : operation.records == nullptr) return true;
+  }
+  return false;
 }
 
 void Device::Synchronize(Stream* stream) {

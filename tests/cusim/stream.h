@@ -28,7 +28,7 @@ struct Event {
 
 struct Operation {
   std::function<void()> run;                               // may be empty
-  std::shared_ptr<Recording> wait_for;                     // may be null
+  std::shared_ptr<Recording> wait_for, records;            // may be null
   std::unique_ptr<char> token = std::make_unique<char>();  // what the host did before, the operation sees
 };
 
@@ -59,6 +59,8 @@ class Device {
   void Push(Stream* stream, Operation operation);
   void Record(Event* event, Stream* stream);
   void WaitFor(Stream* stream, Event* event);
+  // Whether whoever waits for the event now waits for work, and not only for other records and waits.
+  static bool HasWorkBefore(const Event& event);
   void Synchronize(Stream* stream);
   void Synchronize(Event* event);
   void SynchronizeAll();
@@ -70,6 +72,7 @@ class Device {
  private:
   Device();
   static void FiberMain();
+  static bool HasWorkBefore(const Recording& recording);
   static bool Runnable(const Stream& stream);
   void RunNext(Stream& stream);
   void RunRandomRunnable();

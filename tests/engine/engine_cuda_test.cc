@@ -64,9 +64,12 @@ TEST_F(CudaEngineTest, AStoredPrefixDoesNotChangeAnAnswer) {
   EXPECT_EQ(warm, cold);
 }
 
-TEST_F(CudaEngineTest, SwapsBlocksDuringDecode) {
+// A copy of memory that is not pinned holds up the host: none between the start and the end of a request.
+TEST_F(CudaEngineTest, SwapsBlocksDuringDecodeAndCopiesThroughPinnedMemoryOnly) {
   const auto engine = MakeCudaEngine(kPaperPlan);
+  const uint64_t pageable_copies = cusim::PageableCopies();
   const Answer answer = Run(*engine, Request(Prompt(1200), PruningMode::kAuto, 40));
+  EXPECT_EQ(cusim::PageableCopies(), pageable_copies);
   EXPECT_EQ(answer.tokens.size(), 40u);
   EXPECT_GT(answer.decode.swaps, 0);
   EXPECT_EQ(Run(*MakeCudaEngine(kPaperPlan), Request(Prompt(1200), PruningMode::kAuto, 40)), answer);

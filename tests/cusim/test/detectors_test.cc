@@ -214,7 +214,70 @@ TEST_F(DetectorsTest, UseAfterFree) {
   };
   EXPECT_BAD_ACCESS(scene(), testing::KilledBySignal(SIGSEGV));
 }
+
+// Freed in the order of one stream, which does not wait for another that still copies out of it.
+void FreeBesideACopy(bool wait) {
+  void *p = nullptr, *pinned = nullptr;
+  cudaStream_t owner, reader;
+  cudaEvent_t read;
+  cudaStreamCreateWithFlags(&owner, cudaStreamNonBlocking);
+  cudaStreamCreateWithFlags(&reader, cudaStreamNonBlocking);
+  cudaEventCreateWithFlags(&read, cudaEventDisableTiming);
+  cudaMallocHost(&pinned, 256);
+  cudaMallocAsync(&p, 256, owner);
+  cudaMemcpyAsync(pinned, p, 256, cudaMemcpyDeviceToHost, reader);
+  cudaEventRecord(read, reader);
+  if (wait) cudaStreamWaitEvent(owner, read);
+  cudaFreeAsync(p, owner);
+  cudaStreamSynchronize(owner);
+  cudaStreamSynchronize(reader);
+  cudaFreeHost(pinned);
+  cudaEventDestroy(read);
+  cudaStreamDestroy(owner);
+  cudaStreamDestroy(reader);
+}
+TEST_F(DetectorsTest, FreedWhileAnotherStreamUsesIt) {
+  EXPECT_BAD_ACCESS(FreeBesideACopy(false), testing::KilledBySignal(SIGSEGV));
+  FreeBesideACopy(true);
+}
 #endif
+
+// A reduction that takes lanes' results which were never written.
+__global__ void SumOfSlots(const int* filled, float* out) {
+  SMEM_ARRAY(float, slots, 32);
+  if (static_cast<int>(threadIdx.x) < *filled) slots[threadIdx.x] = 1;
+  __syncthreads();
+  if (threadIdx.x != 0) return;
+  float sum = 0;
+  for (int i = 0; i < 32; ++i) sum += slots[i];
+  *out = sum;
+}
+TEST_F(DetectorsTest, UninitialisedSharedMemory) {
+  DeviceArray<float> out(1);
+  for (const int filled : {31, 32}) {
+    DeviceArray<int> count(std::vector<int>{filled});
+    RunKernel(SumOfSlots, dim3(1), dim3(32), 0, count.get(), out.get());
+    EXPECT_EQ(std::isnan(out.Read()[0]), filled < 32);
+  }
+}
+TEST_F(DetectorsTest, UninitialisedDeviceMemory) {
+  DeviceArray<float> values(64);
+  for (const float value : values.Read()) EXPECT_TRUE(std::isnan(value));
+}
+
+// Dynamic memory that is allowed alone, and static beside it.
+__global__ void TakesMore() {
+  DYN_SMEM(raw);
+  SMEM_ARRAY(char, beside, 1024);
+  raw[0] = beside[0] = 1;
+}
+TEST_F(DetectorsTest, TooMuchSharedMemory) {
+  EXPECT_FAILS(RunKernel(TakesMore, dim3(1), dim3(1), 48 << 10), "50176 bytes of shared memory, the device has 49152");
+  EXPECT_FAILS(RunKernel(TakesMore, dim3(1), dim3(1), 99 << 10),
+               "102400 bytes of shared memory, the device has 101376");
+  RunKernel(TakesMore, dim3(1), dim3(1), 47 << 10);
+  RunKernel(TakesMore, dim3(1), dim3(1), 98 << 10);
+}
 
 __global__ void HalfMeets() {
   if (threadIdx.x < 40) __syncthreads();
@@ -260,6 +323,17 @@ TEST_F(DetectorsTest, Misalignment) {
   DeviceArray<int4> in(32);
   EXPECT_FAILS(RunKernel(Misaligned, dim3(1), dim3(32), 0, in.get()), "not aligned");
   EXPECT_FAILS(RunKernel(MisalignedRow, dim3(1), dim3(32), 0), "not aligned");
+}
+
+// Plain loads and stores: compiled with a check of every pointer's alignment.
+__global__ void CopyVectors(const float* in, float* out) {
+  *reinterpret_cast<float4*>(out) = *reinterpret_cast<const float4*>(in);
+}
+TEST_F(DetectorsTest, MisalignedVectors) {
+  DeviceArray<float> in(8), out(8);
+  EXPECT_DEATH(RunKernel(CopyVectors, dim3(1), dim3(1), 0, in.get() + 1, out.get()), "");
+  EXPECT_DEATH(RunKernel(CopyVectors, dim3(1), dim3(1), 0, in.get(), out.get() + 2), "");
+  RunKernel(CopyVectors, dim3(1), dim3(1), 0, in.get() + 4, out.get() + 4);
 }
 
 TEST_F(DetectorsTest, HostMemoryAsAKernelsArgument) {

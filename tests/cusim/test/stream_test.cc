@@ -98,11 +98,14 @@ TEST_F(StreamTest, AnEventMeansItsLastRecordingBeforeTheWait) {
 TEST_F(StreamTest, PageableCopiesAreTakenOverAtOnce) {
   UseStreams(Schedule::Streams::kLazy);
   DeviceArray<int> value(1);
+  const uint64_t before = PageableCopies();
   int host = 5;
   EXPECT_CUDA(cudaMemcpyAsync(value.get(), &host, sizeof(host), cudaMemcpyHostToDevice, first_));
   host = 6;
+  EXPECT_EQ(PageableCopies(), before + 1);
   EXPECT_CUDA(cudaMemcpyAsync(&host, value.get(), sizeof(host), cudaMemcpyDeviceToHost, first_));
   EXPECT_EQ(host, 5);
+  EXPECT_EQ(PageableCopies(), before + 2) << "each holds up the host: not for the engine's loop";
 }
 
 TEST_F(StreamTest, CopiesRowsThatLieApart) {

@@ -61,8 +61,8 @@ void LoadMatrices(uint32_t (&r)[4], const void* row, CUSIM_SITE) {
 inline void CopyAsync16(void* shared, const void* global) { ::cusim::CpAsync(shared, global, 16, 16); }
 inline void CopyAsyncCommit() { ::cusim::CpAsyncCommit(); }
 template <int kPendingGroups>
-void CopyAsyncWait() {
-  ::cusim::CpAsyncWait(kPendingGroups);
+void CopyAsyncWait(CUSIM_SITE) {
+  ::cusim::CpAsyncWait(kPendingGroups, site);
 }
 #else
 __device__ __forceinline__ void Mma(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {

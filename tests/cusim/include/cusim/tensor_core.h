@@ -18,6 +18,6 @@ void LdmatrixX4(uint32_t (&r)[4], const void* row, bool transposed, Site site);
 // or in between, as the schedule says. Until then the destination is poisoned.
 void CpAsync(void* to, const void* from, unsigned bytes, unsigned valid);
 void CpAsyncCommit();
-void CpAsyncWait(int pending_groups);
+void CpAsyncWait(int pending_groups, Site site);
 
 }  // namespace cusim
