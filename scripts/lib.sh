@@ -21,6 +21,8 @@ build() {
   local preset=$1; shift
   step "building ($preset)"
   mkdir -p "$SLIMFILL_HOME"
+  # What two presets compile alike, in folders beside each other, the cache has once.
+  export CCACHE_BASEDIR=${CCACHE_BASEDIR:-$root} CCACHE_NOHASHDIR=${CCACHE_NOHASHDIR:-1}
   cmake --preset "$preset" >"$SLIMFILL_HOME/configure-$preset.log" 2>&1 ||
     { tail -n 30 "$SLIMFILL_HOME/configure-$preset.log" >&2; die "configuring failed"; }
   NINJA_STATUS="[%f/%t, %es] " cmake --build --preset "$preset" ${*:+--target "$@"} || die "the build failed"
