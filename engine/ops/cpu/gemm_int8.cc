@@ -93,7 +93,8 @@ void Int8SwiGluFfn(const Context& context, ConstMatrix x, const Int8Weight& gate
                   context.kernels.swiglu(gate, up, cols, product);
                   context.int8.quantize(product, cols, h.values(row) + col, h.groups(row) + col / kGroupCols);
                 });
-    GemmTiles(context, kRowTiles, nullptr, GemmMode::kAccumulate, residual.Rows(first, rows), PanelMultiplier(context, h, down));
+    GemmTiles(context, kRowTiles, nullptr, GemmMode::kAccumulate, residual.Rows(first, rows),
+              PanelMultiplier(context, h, down));
   }
 }
 
