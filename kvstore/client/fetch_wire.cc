@@ -1,7 +1,5 @@
 #include "kvstore/client/fetch_wire.h"
 
-#include <algorithm>
-#include <limits>
 #include <string>
 
 #include "base/status.h"
@@ -25,39 +23,25 @@ constexpr uint32_t kChunksTag = Tag(v1::FetchResponse::kChunksFieldNumber, WireF
 
 absl::Status Malformed() { return absl::DataLossError("the KV store's stream is broken: a message is malformed"); }
 
-// The chunk's bytes, slice by slice.
-bool ReadData(CodedInputStream& in, uint64_t bytes, FetchAssembler& assembler) {
-  while (bytes > 0) {
-    const void* data;
-    int size;
-    if (!in.GetDirectBufferPointer(&data, &size)) return false;
-    const int piece = static_cast<int>(std::min<uint64_t>(bytes, static_cast<uint64_t>(size)));
-    assembler.AppendBytes(absl::MakeConstSpan(static_cast<const std::byte*>(data), static_cast<size_t>(piece)));
-    in.Skip(piece);
-    bytes -= static_cast<uint64_t>(piece);
-  }
-  return true;
-}
-
 absl::Status ReadChunk(CodedInputStream& in, FetchAssembler& assembler) {
-  uint32_t length;
-  if (!in.ReadVarint32(&length) || length > std::numeric_limits<int>::max()) return Malformed();
-  const CodedInputStream::Limit outer = in.PushLimit(static_cast<int>(length));
+  int length;
+  if (!ReadLength(in, &length)) return Malformed();
+  const CodedInputStream::Limit outer = in.PushLimit(length);
   ChunkFields header;
   if (!ReadChunkHeader(in, &header)) return Malformed();
   SLIMFILL_RETURN_IF_ERROR(assembler.BeginChunk(header));
-  if (!ReadData(in, header.bytes, assembler)) return Malformed();
+  const auto append = [&](absl::Span<const std::byte> piece) { assembler.AppendBytes(piece); };
+  if (!ReadPieces(in, header.bytes, append)) return Malformed();
   assembler.EndChunk();
   in.PopLimit(outer);
   return absl::OkStatus();
 }
 
 absl::Status ReadFailure(CodedInputStream& in, FetchAssembler& assembler) {
-  uint32_t length;
+  int length;
   std::string bytes;
   v1::ItemStatus failure;
-  if (!in.ReadVarint32(&length) || !in.ReadString(&bytes, static_cast<int>(length)) ||
-      !failure.ParseFromString(bytes)) {
+  if (!ReadLength(in, &length) || !in.ReadString(&bytes, length) || !failure.ParseFromString(bytes)) {
     return Malformed();
   }
   return assembler.AcceptFailure(failure.ordinal(), failure.code(), failure.message());

@@ -1,7 +1,5 @@
 #include "kvstore/service/put_message.h"
 
-#include <algorithm>
-#include <limits>
 #include <string>
 #include <utility>
 
@@ -21,13 +19,6 @@ constexpr uint32_t kBlocksTag =
     WireFormatLite::MakeTag(v1::PutRequest::kBlocksFieldNumber, WireFormatLite::WIRETYPE_LENGTH_DELIMITED);
 constexpr uint32_t kChunksTag =
     WireFormatLite::MakeTag(v1::PutRequest::kChunksFieldNumber, WireFormatLite::WIRETYPE_LENGTH_DELIMITED);
-
-bool ReadLength(CodedInputStream& in, int* length) {
-  uint32_t read;
-  if (!in.ReadVarint32(&read) || read > std::numeric_limits<int>::max()) return false;
-  *length = static_cast<int>(read);
-  return true;
-}
 
 bool ReadBlock(CodedInputStream& in, v1::PutBlock* block) {
   int length;
@@ -76,15 +67,9 @@ bool PutMessage::ReadChunk(CodedInputStream& in) {
   const CodedInputStream::Limit outer = in.PushLimit(length);
   Chunk chunk{.first_piece = pieces_.size()};
   if (!ReadChunkHeader(in, &chunk.fields)) return false;
-  for (uint64_t left = chunk.fields.bytes; left > 0;) {
-    const void* data;
-    int size;
-    if (!in.GetDirectBufferPointer(&data, &size)) return false;
-    const auto piece = std::min<uint64_t>(left, static_cast<uint64_t>(size));
-    pieces_.emplace_back(static_cast<const std::byte*>(data), piece);
-    in.Skip(static_cast<int>(piece));
-    left -= piece;
-  }
+  const bool read =
+      ReadPieces(in, chunk.fields.bytes, [this](absl::Span<const std::byte> piece) { pieces_.push_back(piece); });
+  if (!read) return false;
   chunk.pieces = pieces_.size() - chunk.first_piece;
   chunks_.push_back(chunk);
   in.PopLimit(outer);

@@ -1,5 +1,8 @@
 #include "kvstore/wire/chunk_wire.h"
 
+#include <algorithm>
+#include <limits>
+
 #include "google/protobuf/wire_format_lite.h"
 #include "slimfill/v1/kvstore.pb.h"
 
@@ -79,6 +82,26 @@ bool ReadChunkHeader(CodedInputStream& in, ChunkFields* fields) {
     if (!read) return false;
   }
   return false;
+}
+
+bool ReadPieces(CodedInputStream& in, uint64_t bytes, absl::FunctionRef<void(absl::Span<const std::byte>)> take) {
+  while (bytes > 0) {
+    const void* data;
+    int size;
+    if (!in.GetDirectBufferPointer(&data, &size)) return false;
+    const auto piece = std::min<uint64_t>(bytes, static_cast<uint64_t>(size));
+    take(absl::MakeConstSpan(static_cast<const std::byte*>(data), piece));
+    in.Skip(static_cast<int>(piece));
+    bytes -= piece;
+  }
+  return true;
+}
+
+bool ReadLength(CodedInputStream& in, int* length) {
+  uint32_t read;
+  if (!in.ReadVarint32(&read) || read > std::numeric_limits<int>::max()) return false;
+  *length = static_cast<int>(read);
+  return true;
 }
 
 }  // namespace slimfill::kvstore

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 
+#include "absl/functional/function_ref.h"
 #include "absl/types/span.h"
 #include "google/protobuf/io/coded_stream.h"
 
@@ -34,5 +35,12 @@ void PatchChecksum(uint64_t checksum, uint64_t data_bytes, size_t header_bytes, 
 // Reads a chunk, whose tag and length have been read, up to its data: at the data, whose length is all that `in`'s
 // limit leaves. False when the fields do not come in the order of their numbers, or there are others, or no data.
 bool ReadChunkHeader(google::protobuf::io::CodedInputStream& in, ChunkFields* fields);
+
+// Calls take(piece) for the `bytes` that follow, as they lie in `in`'s memory. False when there are fewer.
+bool ReadPieces(google::protobuf::io::CodedInputStream& in, uint64_t bytes,
+                absl::FunctionRef<void(absl::Span<const std::byte>)> take);
+
+// The length that goes before a field of bytes. False when it is no length that a message can have.
+bool ReadLength(google::protobuf::io::CodedInputStream& in, int* length);
 
 }  // namespace slimfill::kvstore
