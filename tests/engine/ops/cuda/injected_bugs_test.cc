@@ -238,6 +238,16 @@ struct PageAndOp {
     const absl::Span<const std::byte> source(bytes(), kPageBytes);
     return backend.BeginRead({source}, absl::MakeSpan(reinterpret_cast<std::byte*>(to.data()), kPageBytes));
   }
+  // The page as it was read, while `body` goes on with it.
+  template <typename Body>
+  std::vector<float> ReadWhile(const Body& body) const {
+    std::vector<float> read;
+    const auto pending = BeginRead(read);
+    body();
+    EXPECT_TRUE(backend.Finish().ok());
+    EXPECT_TRUE(pending->Wait().ok());
+    return read;
+  }
   void Run() const {
     const int64_t cols = kPageBytes / sizeof(float);
     backend.RmsNorm(page->As(DType::kF32, 1, cols), *weight, 0, result->As(DType::kBF16, 1, cols));
@@ -277,13 +287,8 @@ TEST_F(InjectedBugsTest, AnOpDoesNotOverwriteWhatIsBeingRead) {
   CheckHost(
       [](Backend& backend, const auto& begin) {
         const PageAndOp scene(backend);
-        std::vector<float> read;
         const Bug bug(begin);
-        const auto pending = scene.BeginRead(read);
-        backend.ZeroPage(scene.bytes(), kPageBytes);
-        EXPECT_TRUE(backend.Finish().ok());
-        EXPECT_TRUE(pending->Wait().ok());
-        return read;
+        return scene.ReadWhile([&] { backend.ZeroPage(scene.bytes(), kPageBytes); });
       },
       "cudaStreamWaitEvent", 1);
 }
@@ -292,13 +297,11 @@ TEST_F(InjectedBugsTest, APageArrivesOnlyAfterTheOldOneIsRead) {
   CheckHost(
       [](Backend& backend, const auto& begin) {
         const PageAndOp scene(backend);
-        std::vector<float> read;
         const Bug bug(begin);
-        const auto pending = scene.BeginRead(read);
-        scene.Write(5);
-        scene.Run();
-        EXPECT_TRUE(backend.Finish().ok());
-        EXPECT_TRUE(pending->Wait().ok());
+        std::vector<float> read = scene.ReadWhile([&] {
+          scene.Write(5);
+          scene.Run();
+        });
         const std::vector<float> result = scene.Result();
         read.insert(read.end(), result.begin(), result.end());
         return read;
