@@ -109,8 +109,8 @@ std::vector<float> BlockScorer::UnitMass(const Input& input, int layer, const st
 }
 
 // One head's dilated block scores, and the mass of its best unit outside the forced blocks, from the mass of all heads.
-BlockScorer::HeadLook BlockScorer::LookOf(size_t head, const std::vector<float>& mass,
-                                          const std::vector<int32_t>& blocks, absl::Span<const int32_t> forced) const {
+BlockScorer::HeadLook BlockScorer::LookOf(size_t head, const std::vector<float>& mass, absl::Span<const int32_t> blocks,
+                                          absl::Span<const int32_t> forced) const {
   const size_t units = blocks.size() * (kBlockTokens / kUnitTokens);
   const absl::Span<const float> head_mass = absl::MakeConstSpan(mass).subspan(head * units, units);
   return {DilatedBlockScores(head_mass, blocks, plan_.dilate_forward_units, plan_.dilate_backward_units),
@@ -160,11 +160,10 @@ AllHeadScores BlockScorer::ScoreAllHeads(absl::Span<const LayerKv> kv, int layer
   result.forced.assign(forced.begin(), forced.end());
   std::vector<int> heads(result.heads);
   std::iota(heads.begin(), heads.end(), 0);
-  const std::vector<int32_t> ids(blocks.begin(), blocks.end());
   for (int layer = 0; layer < layers; ++layer) {
     const std::vector<float> mass = UnitMass(input, layer, heads, plan_.query_window, kUnitTokens);
     for (int head = 0; head < result.heads; ++head) {
-      const HeadLook look = LookOf(head, mass, ids, forced);
+      const HeadLook look = LookOf(head, mass, blocks, forced);
       result.scores.insert(result.scores.end(), look.scores.begin(), look.scores.end());
       result.peaks.push_back(look.peak);
     }

@@ -74,7 +74,7 @@ class BlockScorer {
     std::vector<float> scores;  // of each block
     float peak;
   };
-  HeadLook LookOf(size_t head, const std::vector<float>& mass, const std::vector<int32_t>& blocks,
+  HeadLook LookOf(size_t head, const std::vector<float>& mass, absl::Span<const int32_t> blocks,
                   absl::Span<const int32_t> forced) const;
   std::vector<float> HeadScores(const Input& input, BlockScores& result) const;
   std::vector<float> AttentionScores(const Input& input) const;

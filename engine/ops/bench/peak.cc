@@ -90,10 +90,11 @@ double MeasureLoop(int threads, void (*loop)(int64_t rounds), int operations) {
     // Long enough for a core to throttle, where it does.
     const int64_t rounds = int64_t{5'000'000'000} / operations / kLoopInstructions;
     double best = 1e9;
-    for (int repeat = -1; repeat < 5; ++repeat) {
+    loop(rounds);
+    for (int repeat = 0; repeat < 5; ++repeat) {
       const double start = ClockSeconds(CLOCK_THREAD_CPUTIME_ID);
       loop(rounds);
-      if (repeat >= 0) best = std::min(best, ClockSeconds(CLOCK_THREAD_CPUTIME_ID) - start);
+      best = std::min(best, ClockSeconds(CLOCK_THREAD_CPUTIME_ID) - start);
     }
     return static_cast<double>(rounds) * kLoopInstructions * operations / best;
   });

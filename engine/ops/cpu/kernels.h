@@ -6,8 +6,8 @@
 // what a dot-product instruction takes. Weights are packed in panels of 64 columns (output features), keys of a page as
 // [head_dim / 2][slot][2], values of a page as [slot / 2][head_dim][2].
 //
-// Every sum over k runs in increasing k in one chain for each element, whatever the number of rows and however rows
-// are tiled: a row's result is the same alone as among others.
+// Every sum over k runs in increasing k in one order for each element (a tile of AMX takes 32 of k as one step),
+// whatever the number of rows and however rows are tiled: a row's result is the same alone as among others.
 #pragma once
 
 #include <cstdint>

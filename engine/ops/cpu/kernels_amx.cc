@@ -71,6 +71,20 @@ void RowTiles(const PanelProduct& product, int col) {
   if constexpr (kRows == 3) amx::Store<2>(acc[2], acc_bytes);
 }
 
+// Adds to tile 0 the product of rows with a packed tile and, with kTwo, to tile 1 that with a second one, `second`
+// numbers behind it, by way of tiles kRows and kRows + 1.
+template <bool kTwo, int kRows = 2>
+void MultiplyRows(const uint16_t* rows, int64_t row_bytes, const uint16_t* packed, int64_t packed_bytes,
+                  int64_t second = 2 * kTileCols) {
+  amx::Load<kRows>(rows, row_bytes);
+  amx::Load<kRows + 1>(packed, packed_bytes);
+  amx::Multiply<0, kRows, kRows + 1>();
+  if constexpr (kTwo) {
+    amx::Load<kRows + 1>(packed + second, packed_bytes);
+    amx::Multiply<1, kRows, kRows + 1>();
+  }
+}
+
 // At most 16 rows times 32 columns. Tiles 0 and 1 hold sums, 2 rows, 3 columns.
 void OneRowTile(const PanelProduct& product, int col) {
   const int64_t x_bytes = product.x_stride * 2, acc_bytes = product.acc_stride * 4;
@@ -79,11 +93,7 @@ void OneRowTile(const PanelProduct& product, int col) {
   BeginSum<1>(product, acc + kTileCols);
   const uint16_t *x = product.x, *packed = product.panel + 2 * col * product.pairs;
   for (int64_t step = 0; step < product.steps; ++step, x += kTileDepth, packed += kTileDepth * kPanelCols) {
-    amx::Load<2>(x, x_bytes);
-    amx::Load<3>(packed, kPackedStride);
-    amx::Multiply<0, 2, 3>();
-    amx::Load<3>(packed + 2 * kTileCols * product.pairs, kPackedStride);
-    amx::Multiply<1, 2, 3>();
+    MultiplyRows<true>(x, x_bytes, packed, kPackedStride, int64_t{2} * kTileCols * product.pairs);
   }
   amx::Store<0>(acc, acc_bytes);
   amx::Store<1>(acc + kTileCols, acc_bytes);
@@ -155,6 +165,10 @@ struct Block {
   int first, rows;
   alignas(64) float scores[kTileRows * kScoreCols];
   alignas(64) uint16_t p[kTileRows * kWeightCols];
+
+  void Softmax(const AttentionTile& tile, const KeyGroup& group, int row) {
+    SoftmaxGroup(tile, group, first + row, scores + row * kScoreCols, p + row * kWeightCols);
+  }
 };
 
 int VisibleSlots(const KeyGroup& group, const Block& block, int page) {
@@ -172,36 +186,20 @@ void ScoreHalf(const AttentionTile& tile, const KeyGroup& group, int page, int h
   amx::Zero<1>();
   int d = 0;
   for (; d + kTileDepth <= tile.head_dim; d += kTileDepth, q += kTileDepth, k += kTileDepth * kPageSlots) {
-    amx::Load<2>(q, q_bytes);
-    amx::Load<3>(k, kKeyStride);
-    amx::Multiply<0, 2, 3>();
-    amx::Load<3>(k + 2 * kTileCols, kKeyStride);
-    amx::Multiply<1, 2, 3>();
+    MultiplyRows<true>(q, q_bytes, k, kKeyStride);
   }
-  if (d < tile.head_dim) {
-    amx::Load<4>(q, q_bytes);
-    amx::Load<5>(k, kKeyStride);
-    amx::Multiply<0, 4, 5>();
-    amx::Load<5>(k + 2 * kTileCols, kKeyStride);
-    amx::Multiply<1, 4, 5>();
-  }
+  if (d < tile.head_dim) MultiplyRows<true, 4>(q, q_bytes, k, kKeyStride);
   float* scores = block.scores + page * kPageSlots + half * kHalfSlots;
   amx::Store<0>(scores, kScoreStride);
   amx::Store<1>(scores + kTileCols, kScoreStride);
 }
 
-// output += p * v for `cols` (16 or 32) of head_dim, over whole steps of 32 slots.
+// sums += p * v for 32 of head_dim, or 16, over whole steps of 32 slots.
 template <bool kTwo>
 void AddSlots(const AttentionTile& tile, const uint16_t* v, int slots, const uint16_t* p) {
   const int64_t v_bytes = int64_t{tile.head_dim} * 4;
   for (int slot = 0; slot < slots; slot += kTileDepth, p += kTileDepth, v += int64_t{kTileDepth} * tile.head_dim) {
-    amx::Load<2>(p, kWeightStride);
-    amx::Load<3>(v, v_bytes);
-    amx::Multiply<0, 2, 3>();
-    if constexpr (kTwo) {
-      amx::Load<3>(v + 2 * kTileCols, v_bytes);
-      amx::Multiply<1, 2, 3>();
-    }
+    MultiplyRows<kTwo>(p, kWeightStride, v, v_bytes);
   }
 }
 
@@ -218,13 +216,7 @@ void AddSomeSlots(const AttentionTile& tile, const uint16_t* v, int slots, const
       _mm512_store_si512(some + pair * 2 * kCols + col, _mm512_and_si512(values, keep));
     }
   }
-  amx::Load<2>(p, kWeightStride);
-  amx::Load<3>(some, kCols * 4);
-  amx::Multiply<0, 2, 3>();
-  if constexpr (kTwo) {
-    amx::Load<3>(some + 2 * kTileCols, kCols * 4);
-    amx::Multiply<1, 2, 3>();
-  }
+  MultiplyRows<kTwo>(p, kWeightStride, some, kCols * 4);
 }
 
 // output[.., d to d + 32 (or 16)] += p * v for a block.
@@ -261,18 +253,6 @@ void ValueStep(const AttentionTile& tile, const KeyGroup& group, int step, const
   }
 }
 
-void BlockRow(const AttentionTile& tile, const KeyGroup& group, int row, Block& block) {
-  float* scores = block.scores + row * kScoreCols;
-  uint16_t* p = block.p + row * kWeightCols;
-  if (group.visible != nullptr && !MaskRow(group, block.first + row, scores)) {
-    for (int j = 0; j < kGroupKeys; j += 2 * kLanes) _mm512_store_si512(p + j, _mm512_setzero_si512());
-  } else if (group.pages == 1) {
-    SoftmaxRow<kPageVecs>(tile, block.first + row, scores, p);
-  } else {
-    SoftmaxRow<kGroupVecs>(tile, block.first + row, scores, p);
-  }
-}
-
 amx::Config AttentionConfig(int head_dim) {
   amx::Config config;
   config.SetSums(0, kTileRows);
@@ -300,7 +280,7 @@ void Attend(const AttentionTile& tile, const KeyGroup& group) {
   for (int i = 0; i < count; ++i) {
     if (i + 1 < count) begin(i + 1);
     for (int row = 0; row < kTileRows; ++row) {
-      if (row < block(i).rows) BlockRow(tile, group, row, block(i));
+      if (row < block(i).rows) block(i).Softmax(tile, group, row);
       if (row % 4 == 1 && i + 1 < count) ScoreStep(tile, group, row / 4, block(i + 1));
       if (row % 4 == 3 && i > 0) ValueStep(tile, group, row / 4, block(i - 1));
     }

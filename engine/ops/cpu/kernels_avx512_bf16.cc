@@ -116,20 +116,7 @@ void ScoreRows(const AttentionTile& tile, const KeyGroup& group, int row, int co
              {tile.q + int64_t{row} * tile.head_dim, tile.head_dim, group.k[page], kPageSlots, tile.head_dim / 2, false,
               scores + page * kPageSlots, kGroupKeys, ahead});
   }
-  for (int r = 0; r < count; ++r) {
-    float* s = scores + r * kGroupKeys;
-    if (group.visible != nullptr && !MaskRow(group, row + r, s)) {
-      for (int j = 0; j < kGroupKeys; j += 2 * kLanes) {
-        _mm512_storeu_si512(p + r * kGroupKeys + j, _mm512_setzero_si512());
-      }
-      continue;
-    }
-    if (group.pages == 1) {
-      SoftmaxRow<kPageVecs>(tile, row + r, s, p + r * kGroupKeys);
-    } else {
-      SoftmaxRow<kGroupVecs>(tile, row + r, s, p + r * kGroupKeys);
-    }
-  }
+  for (int r = 0; r < count; ++r) SoftmaxGroup(tile, group, row + r, scores + r * kGroupKeys, p + r * kGroupKeys);
 }
 
 // output += p * v for the rows.

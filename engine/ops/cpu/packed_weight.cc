@@ -4,11 +4,12 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
+#include "engine/ops/cpu/amx_tiles.h"
 
 namespace slimfill::engine::cpu {
 namespace {
 
-constexpr int64_t kPairBlock = 16;  // a cache line of pairs of each of a panel's rows; the pairs of a tile
+constexpr int64_t kPairBlock = amx::kTilePairs;  // also a cache line of pairs of each of a panel's rows
 
 // Where pairs `pair` and on of column `col` begin in a panel of `pairs`, in numbers, and how far they are apart.
 struct PairPlace {
@@ -16,7 +17,7 @@ struct PairPlace {
 };
 PairPlace PlaceOf(PanelLayout layout, int64_t pair, int64_t pairs, int64_t col) {
   if (layout == PanelLayout::kPairs) return {(pair * kPanelCols + col) * 2, kPanelCols * 2};
-  constexpr int64_t kTileCols = 16;
+  constexpr int64_t kTileCols = amx::kTileCols;
   const int64_t tile_pairs = std::min(kPairBlock, pairs - pair);
   return {(pair * kPanelCols + (col / kTileCols * tile_pairs) * kTileCols + col % kTileCols) * 2, kTileCols * 2};
 }
