@@ -8,6 +8,15 @@
 #include "engine/unit_keys.h"
 
 namespace slimfill::engine {
+namespace {
+
+// One head's unit masses from those of all heads.
+absl::Span<const float> HeadUnits(size_t head, const std::vector<float>& mass, size_t blocks) {
+  const size_t units = blocks * kUnitsPerBlock;
+  return absl::MakeConstSpan(mass).subspan(head * units, units);
+}
+
+}  // namespace
 
 void QueryWindow::Capture(int layer, ConstMatrix q, absl::Span<const int32_t> positions, Backend& backend) {
   const auto first = std::lower_bound(positions.begin(), positions.end(), tokens_.first);
@@ -111,18 +120,25 @@ std::vector<float> BlockScorer::UnitMass(const Input& input, int layer, const st
 // One head's dilated block scores, and the mass of its best unit outside the forced blocks, from the mass of all heads.
 BlockScorer::HeadLook BlockScorer::LookOf(size_t head, const std::vector<float>& mass, absl::Span<const int32_t> blocks,
                                           absl::Span<const int32_t> forced) const {
-  const size_t units = blocks.size() * (kBlockTokens / kUnitTokens);
-  const absl::Span<const float> head_mass = absl::MakeConstSpan(mass).subspan(head * units, units);
+  const absl::Span<const float> head_mass = HeadUnits(head, mass, blocks.size());
   return {DilatedBlockScores(head_mass, blocks, plan_.dilate_forward_units, plan_.dilate_backward_units),
           PeakMass(head_mass, blocks, forced)};
 }
 
-// Calibrated retrieval heads: each head's dilated block scores, divided by its own best when there are several, then
-// the largest over heads.
+// Block scores from unit scores that have spread along the prompt's links.
+std::vector<float> BlockScorer::LinkedScores(const Input& input, absl::Span<const float> unit_scores) const {
+  const std::vector<float> units =
+      SpreadScores(unit_scores, input.candidates, input.forced, input.links, plan_.links);
+  return DilatedBlockScores(units, input.candidates, plan_.dilate_forward_units, plan_.dilate_backward_units);
+}
+
+// Calibrated retrieval heads: each head's dilated block scores, divided by its own best, then the largest over heads;
+// and what these lead to along links. Peak and entropy are of what the question itself finds.
 std::vector<float> BlockScorer::HeadScores(const Input& input, BlockScores& result) const {
   std::map<int, std::vector<int>> heads_by_layer;
   for (const LayerHead& head : input.stage.heads) heads_by_layer[head.layer].push_back(head.head);
   std::vector<float> scores(input.candidates.size(), 0.0f);
+  std::vector<float> unit_scores(input.candidates.size() * kUnitsPerBlock, 0.0f);
   result.peak = 0;
   for (const auto& [layer, heads] : heads_by_layer) {
     const std::vector<int32_t> blocks = BlockIds(input.kv[layer].view());
@@ -130,14 +146,17 @@ std::vector<float> BlockScorer::HeadScores(const Input& input, BlockScores& resu
     for (size_t i = 0; i < heads.size(); ++i) {
       const HeadLook look = LookOf(i, mass, blocks, input.forced);
       std::vector<float> head_scores = CarryScores(blocks, look.scores, input.candidates);
-      if (input.stage.heads.size() > 1) {
-        NormalizeScores(input.candidates, input.forced, absl::MakeSpan(head_scores));
-      }
+      NormalizeScores(input.candidates, input.forced, absl::MakeSpan(head_scores));
       MaxInto(head_scores, absl::MakeSpan(scores));
       result.peak = std::max(result.peak, look.peak);
+      if (input.links.empty() || look.peak <= 0) continue;
+      std::vector<float> head_units = CarryUnitScores(blocks, HeadUnits(i, mass, blocks.size()), input.candidates);
+      for (float& score : head_units) score /= look.peak;
+      MaxInto(head_units, absl::MakeSpan(unit_scores));
     }
   }
   result.entropy = NormalizedEntropy(scores, input.candidates, input.forced);
+  if (!input.links.empty()) MaxInto(LinkedScores(input, unit_scores), absl::MakeSpan(scores));
   return scores;
 }
 

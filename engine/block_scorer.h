@@ -57,6 +57,7 @@ class BlockScorer {
     int64_t prompt_tokens;
     const QuestionSegment& question;
     const QueryWindow& window;
+    absl::Span<const UnitLink> links;      // of the whole prompt; none: scores do not spread
     absl::Span<const int32_t> given_blocks;  // kGiven
     // Of the pruning before; empty at the first.
     absl::Span<const int32_t> earlier_candidates;
@@ -77,6 +78,7 @@ class BlockScorer {
   HeadLook LookOf(size_t head, const std::vector<float>& mass, absl::Span<const int32_t> blocks,
                   absl::Span<const int32_t> forced) const;
   std::vector<float> HeadScores(const Input& input, BlockScores& result) const;
+  std::vector<float> LinkedScores(const Input& input, absl::Span<const float> unit_scores) const;
   std::vector<float> AttentionScores(const Input& input) const;
   std::vector<float> MeanAttentionScores(const Input& input) const;
   std::vector<float> PaperScores(const Input& input) const;

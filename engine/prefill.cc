@@ -35,18 +35,29 @@ absl::Status Prefill::Begin(PrunedSequence& sequence, absl::Duration load_budget
   sequence.report.prompt_tokens = sequence.prompt_tokens;
   if (sequence.request.pruning.trace) sequence.report.question = sequence.question.tokens;
   sequence.window.emplace(WindowTokens(sequence));
+  sequence.links = PromptLinks(LinkHeads(sequence), sequence.prompt_tokens);
 
   // Whole blocks, so that stored residual blocks fit; freed at the end of prefill.
   const int64_t rows = BlockCount(sequence.prompt_tokens) * kBlockTokens;
   SLIMFILL_ASSIGN_OR_RETURN(sequence.hidden_buffer,
                             p_.backend.Allocate(rows * config.hidden * DTypeBytes(DType::kF32)));
   PlanStages(sequence);
-  const int stage1_layers = sequence.stages[0].last_layer + 1;
-  if (p_.prefix_cache != nullptr && !sequence.request.no_store && stage1_layers == p_.prefix_cache->layers()) {
-    LoadPrefix(sequence, load_budget);
-  }
+  if (MayUseStore(sequence)) LoadPrefix(sequence, load_budget);
   UpdateWorkTotal(sequence);
   return absl::OkStatus();
+}
+
+// Heads that make links: of the plan that prunes, or, where nothing is pruned, that will prune what is stored.
+std::vector<LayerHead> Prefill::LinkHeads(const PrunedSequence& sequence) const {
+  const PrunePlan* plan = sequence.request.pruning.mode == PruningMode::kOff ? p_.plan : sequence.plan;
+  return plan == nullptr ? std::vector<LayerHead>() : plan->links.heads;
+}
+
+// Whether stage 1 is what the store has, or shall have.
+bool Prefill::MayUseStore(const PrunedSequence& sequence) const {
+  return p_.prefix_cache != nullptr && !sequence.request.no_store &&
+         sequence.stages[0].last_layer + 1 == p_.prefix_cache->layers() &&
+         sequence.links.heads() == (p_.plan == nullptr ? std::vector<LayerHead>() : p_.plan->links.heads);
 }
 
 void Prefill::LoadPrefix(PrunedSequence& sequence, absl::Duration budget) {
@@ -62,7 +73,7 @@ void Prefill::LoadPrefix(PrunedSequence& sequence, absl::Duration budget) {
   sequence.hot_rows = loaded * kBlockTokens;
   const int64_t end = sequence.stages[0].pruning.has_value() ? ReusableBlocks(sequence) : asked;
   loaded = cache.LoadStage1(keys, stored, loaded, end, deadline, absl::MakeSpan(sequence.kv).first(cache.layers()),
-                            AllHiddenRows(sequence));
+                            AllHiddenRows(sequence), sequence.links.looks());
   cache.Release(stored, loaded, end);
   sequence.next_row = loaded * kBlockTokens;
   sequence.report.cached_tokens = sequence.next_row;
@@ -210,7 +221,11 @@ absl::Status Prefill::RunLayers(PrunedSequence& sequence, const Stage& stage, in
     p_.forward.Ffn(stage.first_layer - 1, hidden);
   }
   const int block_begin = positions.front() / kBlockTokens, block_end = positions.back() / kBlockTokens;
-  const QueryTap tap = [&](int layer, ConstMatrix q) { sequence.window->Capture(layer, q, positions, p_.backend); };
+  const QueryTap tap = [&](int layer, ConstMatrix q) {
+    sequence.window->Capture(layer, q, positions, p_.backend);
+    if (sequence.stage > 0) return;  // links need every token
+    sequence.links.Record(layer, q, positions, p_.model.shape(), sequence.kv[layer].view(), p_.backend);
+  };
   for (int layer = stage.first_layer; layer <= stage.last_layer; ++layer) {
     for (const int32_t block : sequence.blocks) {
       if (block >= block_begin && block <= block_end) SLIMFILL_RETURN_IF_ERROR(sequence.kv[layer].Append(block));
@@ -236,7 +251,7 @@ void Prefill::StorePrefix(PrunedSequence& sequence, const Stage& stage, int64_t 
   const auto kv = absl::MakeConstSpan(sequence.kv);
   if (sequence.stage == 0 && !stage.final) {
     p_.prefix_cache->StoreStage1(sequence.prefix_keys, first_block, end_block, kv.first(p_.prefix_cache->layers()),
-                                 AllHiddenRows(sequence));
+                                 AllHiddenRows(sequence), sequence.links.looks());
   } else if (stage.final && p_.hot_prefixes && !sequence.report.pruned) {
     p_.prefix_cache->StoreUpper(sequence.prefix_keys, first_block, end_block, kv);
   }
@@ -246,6 +261,7 @@ absl::Status Prefill::EndStage(PrunedSequence& sequence) {
   const Stage stage = sequence.stages[sequence.stage];
   if (stage.pruning.has_value()) {
     const BlockScorer scorer(p_.model, p_.backend, *sequence.plan);
+    const std::vector<UnitLink> links = sequence.links.UnitLinks();
     const BlockScores scores = scorer.Score({.stage = *stage.pruning,
                                              .first_layer = stage.first_layer,
                                              .kv = sequence.kv,
@@ -254,6 +270,7 @@ absl::Status Prefill::EndStage(PrunedSequence& sequence) {
                                              .prompt_tokens = sequence.prompt_tokens,
                                              .question = sequence.question,
                                              .window = *sequence.window,
+                                             .links = links,
                                              .given_blocks = sequence.request.pruning.given_blocks,
                                              .earlier_candidates = sequence.earlier_candidates,
                                              .earlier_scores = sequence.earlier_scores});

@@ -158,10 +158,19 @@ absl::Status PrunedEngine::MakeParts(kvstore::KvStore& store, const PrunedEngine
   const int planned_layers = plan_ == nullptr ? 0 : plan_->stages.front().prune_layer + 1;
   const int prefix_layers = options.prefix_layers > 0 ? options.prefix_layers : planned_layers;
   if (prefix_layers > 0) {
-    const PrefixBlockLayout layout{prefix_layers, model_->config().layers, page_bytes, model_->config().hidden};
+    PrefixBlockLayout layout{prefix_layers, model_->config().layers, page_bytes, model_->config().hidden};
+    std::string links;
+    for (const LayerHead& head : plan_ == nullptr ? std::vector<LayerHead>() : plan_->links.heads) {
+      if (head.layer >= prefix_layers) {
+        return absl::InvalidArgumentError(absl::StrCat("prefix_layers is ", prefix_layers, ": the plan's links need ",
+                                                       head.layer + 1, " or more"));
+      }
+      absl::StrAppend(&links, "; link ", head.layer, ",", head.head);
+      ++layout.link_heads;
+    }
     const std::string identity =
         absl::StrCat("slimfill prefix block 1; model ", info_.model_sha256, "; kv ", backend_->kv_layout(), "; linear ",
-                     backend_->arithmetic(), "; stage-1 layers ", layout.layers, "; residual f32");
+                     backend_->arithmetic(), "; stage-1 layers ", layout.layers, "; residual f32", links);
     prefix_cache_ = std::make_unique<PrefixCache>(store, *streamer_, *backend_, metrics_, layout, identity);
   }
   prefill_ = std::make_unique<Prefill>(Prefill::Parts{*model_, *backend_, *forward_, plan_.get(), prefix_cache_.get(),

@@ -15,6 +15,7 @@
 #include "engine/kv/layer_kv.h"
 #include "engine/kv/prefix_cache.h"
 #include "engine/kv/streamer.h"
+#include "engine/prompt_links.h"
 #include "engine/prune/policy.h"
 #include "engine/sampling/output_stream.h"
 #include "engine/sampling/sampler.h"
@@ -71,6 +72,7 @@ class PrunedSequence final : public Sequence {
   std::vector<int32_t> blocks;            // that the rows belong to
   std::unique_ptr<Buffer> hidden_buffer;  // f32 [prompt, hidden]; freed when prefill is done
   std::optional<QueryWindow> window;
+  PromptLinks links;
   std::vector<int32_t> earlier_candidates;
   std::vector<float> earlier_scores;
   PrefixKeys prefix_keys;  // without blocks: prefix reuse is off

@@ -5,12 +5,6 @@
 #include <limits>
 
 namespace slimfill::engine {
-namespace {
-
-constexpr int kUnitsPerBlock = kBlockTokens / kUnitTokens;
-
-}  // namespace
-
 UnitKeys::UnitKeys(std::vector<int32_t> blocks, int32_t end_position, const AttentionShape& shape, KvLayerView view,
                    Backend& backend)
     : blocks_(std::move(blocks)), end_position_(end_position), shape_(shape) {

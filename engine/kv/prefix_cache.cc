@@ -1,6 +1,7 @@
 #include "engine/kv/prefix_cache.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/metric_names.h"
 #include "base/status.h"
@@ -79,10 +80,14 @@ int64_t PrefixCache::LoadHot(absl::Span<const kvstore::BlockKey> keys, const Sto
 }
 
 int64_t PrefixCache::LoadStage1(absl::Span<const kvstore::BlockKey> keys, const StoredPrefix& prefix, int64_t first,
-                                int64_t end, absl::Time deadline, absl::Span<LayerKv> layers, Matrix hidden) {
+                                int64_t end, absl::Time deadline, absl::Span<LayerKv> layers, Matrix hidden,
+                                absl::Span<FarLook> looks) {
   const auto unpack = [&](int32_t block, absl::Span<const std::byte> value) {
     SLIMFILL_RETURN_IF_ERROR(UnpackPages(value.first(layout_.stage1_kv_bytes()), block, layers));
-    backend_.WritePage(value.subspan(layout_.stage1_kv_bytes()), RowBytes(hidden, block * kBlockTokens));
+    value.remove_prefix(layout_.stage1_kv_bytes());
+    backend_.WritePage(value.first(layout_.residual_bytes()), RowBytes(hidden, block * kBlockTokens));
+    value.remove_prefix(layout_.residual_bytes());
+    if (!value.empty()) std::memcpy(&looks[block * layout_.block_looks()], value.data(), value.size());
     return absl::OkStatus();
   };
   const Ranges ranges[] = {{keys, layout_.stage1_bytes(), prefix.lease, unpack}};
@@ -144,14 +149,18 @@ std::vector<absl::Span<const std::byte>> PrefixCache::PagesOf(int64_t block, abs
 }
 
 void PrefixCache::StoreStage1(const PrefixKeys& keys, int64_t first, int64_t end, absl::Span<const LayerKv> layers,
-                              ConstMatrix hidden) {
+                              ConstMatrix hidden, absl::Span<const FarLook> looks) {
   end = std::min<int64_t>(end, keys.blocks.size());
   for (int64_t block = first; block < end; ++block) {
     std::vector<absl::Span<const std::byte>> sources = PagesOf(block, layers);
     const auto* rows = static_cast<const std::byte*>(hidden.Rows(block * kBlockTokens, kBlockTokens).data);
-    sources.emplace_back(rows, layout_.stage1_bytes() - layout_.stage1_kv_bytes());
+    sources.emplace_back(rows, layout_.residual_bytes());
     std::vector<std::byte> value(layout_.stage1_bytes());
-    std::unique_ptr<PendingRead> pending = backend_.BeginRead(sources, absl::MakeSpan(value));
+    const int64_t device_bytes = layout_.stage1_kv_bytes() + layout_.residual_bytes();
+    if (layout_.link_heads > 0) {
+      std::memcpy(value.data() + device_bytes, &looks[block * layout_.block_looks()], layout_.looks_bytes());
+    }
+    std::unique_ptr<PendingRead> pending = backend_.BeginRead(sources, absl::MakeSpan(value).first(device_bytes));
     const kvstore::BlockKey parent = block == 0 ? kvstore::BlockKey{} : keys.blocks[block - 1];
     streamer_.PutShared(keys.blocks[block], parent, keys.tenant, std::move(value), std::move(pending));
   }

@@ -26,14 +26,19 @@
 namespace slimfill::engine {
 
 // Sizes of a block's two values: that of stage 1 has the pages of layers [0, layers), then the residual stream of its
-// 64 tokens, f32; the other has the pages of layers [layers, total_layers).
+// 64 tokens, f32, then what each of them looks back to at each of the heads that make links; the other has the pages of
+// layers [layers, total_layers).
 struct PrefixBlockLayout {
   int layers = 0;  // of stage 1
   int total_layers = 0;
   int64_t page_bytes = 0;
   int64_t hidden = 0;
+  int link_heads = 0;
   int64_t stage1_kv_bytes() const { return layers * page_bytes; }
-  int64_t stage1_bytes() const { return stage1_kv_bytes() + kBlockTokens * hidden * DTypeBytes(DType::kF32); }
+  int64_t residual_bytes() const { return kBlockTokens * hidden * DTypeBytes(DType::kF32); }
+  int64_t block_looks() const { return int64_t{kBlockTokens} * link_heads; }
+  int64_t looks_bytes() const { return block_looks() * static_cast<int64_t>(sizeof(FarLook)); }
+  int64_t stage1_bytes() const { return stage1_kv_bytes() + residual_bytes() + looks_bytes(); }
   int64_t upper_bytes() const { return (total_layers - layers) * page_bytes; }
 };
 
@@ -72,15 +77,15 @@ class PrefixCache {
   int64_t LoadHot(absl::Span<const kvstore::BlockKey> keys, const StoredPrefix& prefix, absl::Time deadline,
                   absl::Span<LayerKv> layers);
   // Loads stage 1 of blocks [first, end) into `layers` (of stage 1, blocks before `first` only) and their rows of
-  // `hidden`. Returns the first block that was not loaded.
+  // `hidden` and of `looks` [64 * blocks, link heads]. Returns the first block that was not loaded.
   int64_t LoadStage1(absl::Span<const kvstore::BlockKey> keys, const StoredPrefix& prefix, int64_t first, int64_t end,
-                     absl::Time deadline, absl::Span<LayerKv> layers, Matrix hidden);
+                     absl::Time deadline, absl::Span<LayerKv> layers, Matrix hidden, absl::Span<FarLook> looks);
   // Counts what was reused: `loaded` of `asked` blocks.
   void Release(const StoredPrefix& prefix, int64_t loaded, int64_t asked);
 
   // Copies blocks [first, end) and queues them for writing. REQUIRES: stage 1 has run for them.
   void StoreStage1(const PrefixKeys& keys, int64_t first, int64_t end, absl::Span<const LayerKv> layers,
-                   ConstMatrix hidden);
+                   ConstMatrix hidden, absl::Span<const FarLook> looks);
   // The same for the layers behind stage 1, `layers` being the whole model's. REQUIRES: they have run densely.
   void StoreUpper(const PrefixKeys& keys, int64_t first, int64_t end, absl::Span<const LayerKv> layers);
 

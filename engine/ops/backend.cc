@@ -2,6 +2,7 @@
 #include "engine/ops/backend.h"
 
 #include <cmath>
+#include <vector>
 
 namespace slimfill::engine {
 
@@ -28,6 +29,26 @@ void Backend::ArgmaxRows(ConstMatrix src, absl::Span<TokenId> best) {
     best[i] = -1;
     for (int64_t j = 0; j < src.cols; ++j) {
       if (std::isfinite(row[j]) && (best[i] < 0 || row[j] > row[best[i]])) best[i] = static_cast<TokenId>(j);
+    }
+  }
+}
+
+// Row by row, by the masses of all units.
+void Backend::LookBack(ConstMatrix q, absl::Span<const int32_t> positions, absl::Span<const int> heads,
+                       const AttentionShape& shape, KvLayerView kv, absl::Span<FarLook> out) {
+  std::vector<float> row(q.cols);
+  std::vector<float> mass(heads.size() * kv.size() * kUnitsPerBlock);
+  for (int64_t i = 0; i < q.rows; ++i) {
+    ReadRows(q.Rows(i, 1), absl::MakeSpan(row));
+    AttentionMass({.q = row, .positions = positions.subspan(i, 1), .heads = heads, .end_position = positions[i] + 1},
+                  shape, kv, absl::MakeSpan(mass));
+    const int64_t end = positions[i] / kUnitTokens - kFarUnits + 1;
+    for (size_t head = 0; head < heads.size(); ++head) {
+      FarLook& look = out[i * heads.size() + head] = {};
+      for (int64_t unit = kFirstFarUnit; unit < end; ++unit) {
+        const float m = mass[head * kv.size() * kUnitsPerBlock + unit];
+        if (m > look.mass) look = {static_cast<int32_t>(unit), m};
+      }
     }
   }
 }

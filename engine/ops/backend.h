@@ -2,7 +2,7 @@
 // so dispatch costs nothing.
 //
 // Order: ops take effect in the order of the calls (a device may run them asynchronously; ReadRows, AttentionMass,
-// UnitMeanKeys, ArgmaxRows and ReadPage wait for what they read). Shapes and dtypes are checked by the caller
+// LookBack, UnitMeanKeys, ArgmaxRows and ReadPage wait for what they read). Shapes and dtypes are checked by the caller
 // (engine/model/forward); a violation is our bug and aborts. Results do not depend on how rows are batched into calls:
 // a row's value is the same alone as among others, bit for bit (reduction order never depends on the number of rows).
 // Failure: what a caller can do something about is a status. A device that breaks makes every later result worthless:
@@ -28,6 +28,7 @@ namespace slimfill::engine {
 
 inline constexpr int kBlockTokens = 64;  // tokens in a KV block, by absolute position
 inline constexpr int kUnitTokens = 8;    // tokens in a scoring unit
+inline constexpr int kUnitsPerBlock = kBlockTokens / kUnitTokens;
 inline constexpr int kMaxHeadDim = 128;
 
 struct AttentionShape {
@@ -74,6 +75,17 @@ struct MassQuery {
   int unit_tokens = kUnitTokens;        // 8, or 64 for whole blocks
   bool mean = false;                    // over the query rows, instead of their max
 };
+
+// Where a token looks back to; see Backend::LookBack.
+struct FarLook {
+  int32_t unit = -1;  // of the prompt, at positions unit * 8 + [0, 8); -1: it has nothing far behind it
+  float mass = 0;     // the share of its attention
+  friend bool operator==(const FarLook&, const FarLook&) = default;
+};
+
+// What "far behind" is: not the prompt's first block, which takes what goes nowhere, and not what a token reads anyway.
+inline constexpr int kFarUnits = 13;  // from a token's unit to the nearest that is far
+inline constexpr int kFirstFarUnit = kUnitsPerBlock;
 
 // Bytes on their way from a backend to the host. The destructor waits, too.
 class PendingRead {
@@ -158,6 +170,10 @@ class Backend {
   // unit_tokens)]. A row that sees nothing adds nothing (and counts for the mean).
   virtual void AttentionMass(const MassQuery& query, const AttentionShape& shape, KvLayerView kv,
                              absl::Span<float> out) = 0;
+  // For each row and each of `heads` the far unit that gets the most of the row's softmax attention, the first of
+  // equals. q and positions as for Attention; `kv` must hold all blocks up to the last row's. out [rows, heads].
+  virtual void LookBack(ConstMatrix q, absl::Span<const int32_t> positions, absl::Span<const int> heads,
+                        const AttentionShape& shape, KvLayerView kv, absl::Span<FarLook> out);
   // Mean key of each unit (8 tokens) of `kv`'s blocks over its keys at positions < end_position; zeros for units
   // without any. out f32 [blocks * 8, kv_heads, head_dim].
   virtual void UnitMeanKeys(int32_t end_position, const AttentionShape& shape, KvLayerView kv,

@@ -111,6 +111,10 @@ class ProfiledBackend : public Backend {
                      absl::Span<float> out) override {
     Timed("block scores", [&] { backend_->AttentionMass(query, shape, kv, out); });
   }
+  void LookBack(ConstMatrix q, absl::Span<const int32_t> positions, absl::Span<const int> heads,
+                const AttentionShape& shape, KvLayerView kv, absl::Span<FarLook> out) override {
+    Timed("look back", [&] { backend_->LookBack(q, positions, heads, shape, kv, out); });
+  }
   void UnitMeanKeys(int32_t end_position, const AttentionShape& shape, KvLayerView kv, absl::Span<float> out) override {
     Timed("unit keys", [&] { backend_->UnitMeanKeys(end_position, shape, kv, out); });
   }

@@ -79,6 +79,21 @@ absl::Status CheckRange(const char* key, double value, double low, double high) 
   return absl::InvalidArgumentError(absl::StrCat("plan ", key, " is ", value, ", must be in [", low, ", ", high, "]"));
 }
 
+absl::Status CheckLinks(const PrunePlan& plan, const ModelConfig& config) {
+  const int last_layer = plan.stages.front().prune_layer;
+  if (plan.links.heads.size() > 8) return absl::InvalidArgumentError("plan links: give at most 8 heads");
+  for (const LayerHead& head : plan.links.heads) {
+    if (head.layer < 0 || head.layer > last_layer || head.head < 0 || head.head >= config.heads) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "plan links: head (", head.layer, ",", head.head, ") is not at or before the first pruning's layer ",
+          last_layer, ", which every token passes, or not one of the model's ", config.heads, " heads"));
+    }
+  }
+  SLIMFILL_RETURN_IF_ERROR(CheckRange("links weight", plan.links.weight, 0, 1));
+  SLIMFILL_RETURN_IF_ERROR(CheckRange("links hops", plan.links.hops, 1, 16));
+  return CheckRange("links seeds", plan.links.seeds, 1, 1024);
+}
+
 }  // namespace
 
 absl::Status CheckPlan(const PrunePlan& plan, const ModelConfig& config) {
@@ -106,6 +121,7 @@ absl::Status CheckPlan(const PrunePlan& plan, const ModelConfig& config) {
       return absl::InvalidArgumentError("plan retry must come after the first stage's prune_layer");
     }
   }
+  SLIMFILL_RETURN_IF_ERROR(CheckLinks(plan, config));
   SLIMFILL_RETURN_IF_ERROR(CheckRange("query_window", plan.query_window, 1, 64));
   SLIMFILL_RETURN_IF_ERROR(CheckRange("attention_window", plan.attention_window, 1, 128));
   SLIMFILL_RETURN_IF_ERROR(CheckRange("attention_layers", plan.attention_layers, 1, config.layers));

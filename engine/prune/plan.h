@@ -56,6 +56,17 @@ struct PlanStage {
   double RatioFor(int64_t prompt_tokens) const;  // 0 with keep_tokens and keep_mass
 };
 
+// Where a token's own attention leads, far behind it, its unit is linked to the one looked at. Scores spread along these
+// links, both ways: what the best units look back to, or what looks back at them, is needed with them (a value handed
+// on, the second half of a question answered in two places), though the question's own queries do not see it.
+struct PlanLinks {
+  std::vector<LayerHead> heads;  // whose attention makes the links; all at layers that every token passes. Empty: none
+  double weight = 0.8;           // of what comes by a link, each time
+  int hops = 3;                  // links followed from what the question finds
+  int seeds = 16;                // units whose links are followed in a hop: the best
+  friend bool operator==(const PlanLinks&, const PlanLinks&) = default;
+};
+
 struct LocalBlocks {
   int64_t up_to_tokens = 0;  // prompts up to this long; the last entry has 0: any length
   int blocks = 0;
@@ -64,6 +75,7 @@ struct LocalBlocks {
 struct PrunePlan {
   std::string name;
   std::vector<PlanStage> stages;
+  PlanLinks links;                // of all stages with score kHeads
   int query_window = 64;          // kHeads: at most this many of the question's queries
   int attention_window = 32;      // kAttention, kMeanAttention
   int attention_layers = 4;       // kAttention: the last A layers up to the prune layer

@@ -74,6 +74,12 @@ class ObjectReader {
   std::set<std::string> known_;
 };
 
+Json HeadsToJson(const std::vector<LayerHead>& heads) {
+  Json json;
+  for (const LayerHead& head : heads) json.push_back({head.layer, head.head});
+  return json;
+}
+
 Json StageToJson(const PlanStage& stage) {
   Json json = {{"prune_layer", stage.prune_layer}};
   if (stage.keep_tokens > 0) json["keep_tokens"] = stage.keep_tokens;
@@ -84,7 +90,7 @@ Json StageToJson(const PlanStage& stage) {
   }
   if (stage.keep_score > 0) json.update({{"keep_score", stage.keep_score}, {"max_ratio", stage.max_ratio}});
   json["score"] = ScoreName(stage.score);
-  for (const LayerHead& head : stage.heads) json["heads"].push_back({head.layer, head.head});
+  if (!stage.heads.empty()) json["heads"] = HeadsToJson(stage.heads);
   return json;
 }
 
@@ -119,6 +125,18 @@ absl::Status ParseKeepRatio(ObjectReader& reader, PlanStage& stage) {
     SLIMFILL_RETURN_IF_ERROR(band_reader.Finish());
   }
   return absl::OkStatus();
+}
+
+absl::Status ParseLinks(ObjectReader& reader, PrunePlan& plan) {
+  const Json* json = reader.Member("links");
+  if (json == nullptr) return absl::OkStatus();
+  if (!json->is_object()) return reader.Bad("links", "must be an object");
+  ObjectReader links_reader(*json, "plan links");
+  SLIMFILL_ASSIGN_OR_RETURN(plan.links.heads, ParseHeads(links_reader));
+  SLIMFILL_RETURN_IF_ERROR(links_reader.Read("weight", plan.links.weight));
+  SLIMFILL_RETURN_IF_ERROR(links_reader.Read("hops", plan.links.hops));
+  SLIMFILL_RETURN_IF_ERROR(links_reader.Read("seeds", plan.links.seeds));
+  return links_reader.Finish();
 }
 
 absl::StatusOr<PlanStage> ParseStage(const Json& json, const std::string& where) {
@@ -201,6 +219,7 @@ absl::StatusOr<PrunePlan> ParsePlan(absl::string_view text, const ModelConfig& c
   SLIMFILL_RETURN_IF_ERROR(reader.Read("min_peak", plan.min_peak));
   SLIMFILL_RETURN_IF_ERROR(reader.Read("max_entropy", plan.max_entropy));
   SLIMFILL_RETURN_IF_ERROR(ParseLocalBlocks(reader, plan));
+  SLIMFILL_RETURN_IF_ERROR(ParseLinks(reader, plan));
   if (const Json* stages = reader.Member("stages"); stages != nullptr) {
     if (!stages->is_array() || stages->size() > 64) return reader.Bad("stages", "must be a list of at most 64 stages");
     for (const Json& stage : *stages) {
@@ -221,6 +240,12 @@ std::string PlanToJson(const PrunePlan& plan) {
   Json json = {{"name", plan.name}};
   for (const PlanStage& stage : plan.stages) json["stages"].push_back(StageToJson(stage));
   if (plan.retry.has_value()) json["retry"] = StageToJson(*plan.retry);
+  if (!plan.links.heads.empty()) {
+    json["links"] = {{"heads", HeadsToJson(plan.links.heads)},
+                     {"weight", plan.links.weight},
+                     {"hops", plan.links.hops},
+                     {"seeds", plan.links.seeds}};
+  }
   json["query_window"] = plan.query_window;
   json["attention_window"] = plan.attention_window;
   json["attention_layers"] = plan.attention_layers;

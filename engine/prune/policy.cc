@@ -12,8 +12,6 @@
 namespace slimfill::engine {
 namespace {
 
-constexpr int kUnitsPerBlock = kBlockTokens / kUnitTokens;
-
 bool Contains(absl::Span<const int32_t> ascending, int32_t block) {
   return std::binary_search(ascending.begin(), ascending.end(), block);
 }
@@ -99,6 +97,55 @@ std::vector<float> DilatedBlockScores(absl::Span<const float> units, absl::Span<
   return scores;
 }
 
+namespace {
+
+// The `count` best units with a score, the first of equals.
+std::vector<bool> BestUnits(absl::Span<const float> scores, int count) {
+  std::vector<size_t> order(scores.size());
+  std::iota(order.begin(), order.end(), 0);
+  const size_t best = std::min<size_t>(count, order.size());
+  std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(best), order.end(),
+                    [&](size_t a, size_t b) { return scores[a] != scores[b] ? scores[a] > scores[b] : a < b; });
+  std::vector<bool> chosen(scores.size());
+  for (size_t i = 0; i < best; ++i) chosen[order[i]] = scores[order[i]] > 0;
+  return chosen;
+}
+
+}  // namespace
+
+std::vector<float> SpreadScores(absl::Span<const float> unit_scores, absl::Span<const int32_t> candidates,
+                                absl::Span<const int32_t> forced, absl::Span<const UnitLink> unit_links,
+                                const PlanLinks& links) {
+  SLIMFILL_CHECK(unit_scores.size() == candidates.size() * kUnitsPerBlock);
+  std::vector<float> scores(unit_scores.begin(), unit_scores.end());
+  // Where a unit of the prompt stands among the candidates' units; -1: it does not take part.
+  std::vector<int32_t> place(candidates.empty() ? 0 : (candidates.back() + 1) * kUnitsPerBlock, -1);
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    const bool takes_part = !Contains(forced, candidates[i]);
+    for (int unit = 0; unit < kUnitsPerBlock; ++unit) {
+      const size_t index = i * kUnitsPerBlock + unit;
+      if (takes_part) place[candidates[i] * kUnitsPerBlock + unit] = static_cast<int32_t>(index);
+      if (!takes_part) scores[index] = 0;
+    }
+  }
+  const auto weight = static_cast<float>(links.weight);
+  std::vector<UnitLink> inner;
+  for (const UnitLink& link : unit_links) {
+    if (std::max(link.from, link.to) >= static_cast<int32_t>(place.size())) continue;
+    if (place[link.from] >= 0 && place[link.to] >= 0) inner.push_back({place[link.from], place[link.to], link.mass * weight});
+  }
+  for (int hop = 0; hop < links.hops; ++hop) {
+    const std::vector<bool> seeds = BestUnits(scores, links.seeds);
+    std::vector<float> next = scores;
+    for (const UnitLink& link : inner) {
+      if (seeds[link.from]) next[link.to] = std::max(next[link.to], scores[link.from] * link.mass);
+      if (seeds[link.to]) next[link.from] = std::max(next[link.from], scores[link.to] * link.mass);
+    }
+    scores = std::move(next);
+  }
+  return scores;
+}
+
 void NormalizeScores(absl::Span<const int32_t> candidates, absl::Span<const int32_t> forced, absl::Span<float> scores) {
   float best = 0, best_of_all = 0;
   for (size_t i = 0; i < scores.size(); ++i) {
@@ -115,16 +162,31 @@ void MaxInto(absl::Span<const float> other, absl::Span<float> scores) {
   for (size_t i = 0; i < scores.size(); ++i) scores[i] = std::max(scores[i], other[i]);
 }
 
+namespace {
+
+// `per_block` numbers of each candidate from those of an earlier set; 0 for a block that was not in it.
+std::vector<float> Carry(absl::Span<const int32_t> earlier, absl::Span<const float> numbers, int per_block,
+                         absl::Span<const int32_t> candidates) {
+  std::vector<float> carried(candidates.size() * per_block, 0.0f);
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    const auto found = std::lower_bound(earlier.begin(), earlier.end(), candidates[i]);
+    if (found == earlier.end() || *found != candidates[i]) continue;
+    const auto* first = numbers.data() + (found - earlier.begin()) * per_block;
+    std::copy(first, first + per_block, carried.begin() + static_cast<std::ptrdiff_t>(i) * per_block);
+  }
+  return carried;
+}
+
+}  // namespace
+
 std::vector<float> CarryScores(absl::Span<const int32_t> earlier, absl::Span<const float> earlier_scores,
                                absl::Span<const int32_t> candidates) {
-  std::vector<float> scores;
-  scores.reserve(candidates.size());
-  for (const int32_t block : candidates) {
-    const auto found = std::lower_bound(earlier.begin(), earlier.end(), block);
-    const bool known = found != earlier.end() && *found == block;
-    scores.push_back(known ? earlier_scores[found - earlier.begin()] : 0);
-  }
-  return scores;
+  return Carry(earlier, earlier_scores, 1, candidates);
+}
+
+std::vector<float> CarryUnitScores(absl::Span<const int32_t> earlier, absl::Span<const float> earlier_units,
+                                   absl::Span<const int32_t> candidates) {
+  return Carry(earlier, earlier_units, kUnitsPerBlock, candidates);
 }
 
 std::vector<float> RecencyScores(absl::Span<const int32_t> candidates) {

@@ -56,6 +56,20 @@ int64_t BlocksToKeepByScore(const PrunePlan& plan, const PlanStage& stage, int64
 std::vector<float> DilatedBlockScores(absl::Span<const float> units, absl::Span<const int32_t> candidates, int forward,
                                       int backward);
 
+// One link between units of the prompt: `from`'s tokens look back to `to`, with this share of their attention.
+struct UnitLink {
+  int32_t from = 0;
+  int32_t to = 0;
+  float mass = 0;
+};
+
+// Unit scores [candidates * 8] after `links.hops` hops: in each, the best `links.seeds` units (of equals the first)
+// pass their score, times a link's mass and `links.weight`, to both what they look back to and what looks back at them; a unit keeps its
+// best. Links from or to blocks that are forced or no candidates count for nothing. Scores are not negative.
+std::vector<float> SpreadScores(absl::Span<const float> unit_scores, absl::Span<const int32_t> candidates,
+                                absl::Span<const int32_t> forced, absl::Span<const UnitLink> unit_links,
+                                const PlanLinks& links);
+
 // Divides by the largest score outside `forced` (all of them when every candidate is forced).
 void NormalizeScores(absl::Span<const int32_t> candidates, absl::Span<const int32_t> forced, absl::Span<float> scores);
 
@@ -65,6 +79,10 @@ void MaxInto(absl::Span<const float> other, absl::Span<float> scores);
 // Scores of `candidates` taken from the scores of an earlier, larger set.
 std::vector<float> CarryScores(absl::Span<const int32_t> earlier, absl::Span<const float> earlier_scores,
                                absl::Span<const int32_t> candidates);
+
+// The same of unit scores, 8 a block.
+std::vector<float> CarryUnitScores(absl::Span<const int32_t> earlier, absl::Span<const float> earlier_units,
+                                   absl::Span<const int32_t> candidates);
 
 // Baselines (ScoreKind::kRecency, kRandom, kGiven), in (0, 1].
 std::vector<float> RecencyScores(absl::Span<const int32_t> candidates);

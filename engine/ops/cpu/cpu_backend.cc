@@ -181,6 +181,11 @@ void CpuBackend::AttentionMass(const MassQuery& query, const AttentionShape& sha
   cpu::AttentionMass(context_, query, shape, kv, out);
 }
 
+void CpuBackend::LookBack(ConstMatrix q, absl::Span<const int32_t> positions, absl::Span<const int> heads,
+                          const AttentionShape& shape, KvLayerView kv, absl::Span<FarLook> out) {
+  cpu::LookBack(context_, q, positions, heads, shape, kv, out);
+}
+
 void CpuBackend::UnitMeanKeys(int32_t end_position, const AttentionShape& shape, KvLayerView kv,
                               absl::Span<float> out) {
   cpu::UnitMeanKeys(context_, end_position, shape, kv, out);

@@ -65,9 +65,12 @@ struct Kernels {
 
   // scores[r][slot] = q[r] . key[slot] in f32, for a page's 64 keys.
   void (*score_page)(const float* q, int64_t rows, int head_dim, const uint16_t* k, float* scores, int64_t stride);
+  // The same of bf16 queries, by the level's own products.
+  void (*score_keys)(const uint16_t* q, int64_t q_stride, int64_t rows, int head_dim, const uint16_t* k, float* scores,
+                     int64_t stride);
   float (*row_max)(const float* x, int64_t n);
-  // x = exp(x - max) in place; returns the sum.
-  float (*exp_sum)(float* x, int64_t n, float max);
+  // x = exp(scale * (x - max)) in place; returns the sum.
+  float (*exp_sum)(float* x, int64_t n, float scale, float max);
   // out[u] = max(out[u], scale * sum of x over unit u's `unit` entries).
   void (*max_unit_sums)(const float* x, int64_t units, int unit, float scale, float* out);
 

@@ -157,6 +157,7 @@ void GemmPanel(const uint16_t* x, int64_t x_stride, int64_t rows, const uint16_t
 // 32. Rows behind the last one are multiplied as well and mean nothing.
 
 constexpr int kHalfSlots = 2 * kTileCols;  // of a page: what one step of scores takes
+constexpr int64_t kKeyStride = kPageSlots * 4;  // bytes from pair to pair of a page's keys
 // Rows of a block in memory, apart so that they share few places of the nearest cache: see kSumPadding in tiles.h.
 constexpr int kScoreCols = kGroupKeys + 16, kWeightCols = kGroupKeys + 32;
 constexpr int64_t kScoreStride = kScoreCols * 4, kWeightStride = kWeightCols * 2;
@@ -175,20 +176,22 @@ int VisibleSlots(const KeyGroup& group, const Block& block, int page) {
   return VisibleSlots(group, block.first + block.rows - 1, page);
 }
 
+// Adds to tiles 0 and 1 the products of rows with 32 keys of a page, `k` being the first of them.
+void MultiplyHeadDim(const uint16_t* q, int64_t q_bytes, const uint16_t* k, int head_dim) {
+  int d = 0;
+  for (; d + kTileDepth <= head_dim; d += kTileDepth, q += kTileDepth, k += kTileDepth * kPageSlots) {
+    MultiplyRows<true>(q, q_bytes, k, kKeyStride);
+  }
+  if (d < head_dim) MultiplyRows<true, 4>(q, q_bytes, k, kKeyStride);
+}
+
 // Scores of a block with a half of a page.
 void ScoreHalf(const AttentionTile& tile, const KeyGroup& group, int page, int half, Block& block) {
   if (VisibleSlots(group, block, page) <= half * kHalfSlots) return;  // masked by the softmax
-  const uint16_t* q = tile.q + int64_t{block.first} * tile.head_dim;
-  const uint16_t* k = group.k[page] + half * 2 * kHalfSlots;
-  const int64_t q_bytes = int64_t{tile.head_dim} * 2;
-  constexpr int64_t kKeyStride = kPageSlots * 4;
   amx::Zero<0>();
   amx::Zero<1>();
-  int d = 0;
-  for (; d + kTileDepth <= tile.head_dim; d += kTileDepth, q += kTileDepth, k += kTileDepth * kPageSlots) {
-    MultiplyRows<true>(q, q_bytes, k, kKeyStride);
-  }
-  if (d < tile.head_dim) MultiplyRows<true, 4>(q, q_bytes, k, kKeyStride);
+  MultiplyHeadDim(tile.q + int64_t{block.first} * tile.head_dim, int64_t{tile.head_dim} * 2,
+                  group.k[page] + half * 2 * kHalfSlots, tile.head_dim);
   float* scores = block.scores + page * kPageSlots + half * kHalfSlots;
   amx::Store<0>(scores, kScoreStride);
   amx::Store<1>(scores + kTileCols, kScoreStride);
@@ -253,14 +256,14 @@ void ValueStep(const AttentionTile& tile, const KeyGroup& group, int step, const
   }
 }
 
-amx::Config AttentionConfig(int head_dim) {
+amx::Config AttentionConfig(int head_dim, int rows) {
   amx::Config config;
-  config.SetSums(0, kTileRows);
-  config.SetSums(1, kTileRows);
-  config.SetRows(2, kTileRows, kTilePairs);
+  config.SetSums(0, rows);
+  config.SetSums(1, rows);
+  config.SetRows(2, rows, kTilePairs);
   config.SetPacked(3, kTilePairs);
   if (head_dim % kTileDepth != 0) {
-    config.SetRows(4, kTileRows, kTilePairs / 2);
+    config.SetRows(4, rows, kTilePairs / 2);
     config.SetPacked(5, kTilePairs / 2);
   }
   return config;
@@ -274,7 +277,7 @@ void Attend(const AttentionTile& tile, const KeyGroup& group) {
     block(i).first = i * kTileRows;
     block(i).rows = tile.rows - i * kTileRows < kTileRows ? tile.rows - i * kTileRows : kTileRows;
   };
-  amx::Configure(AttentionConfig(tile.head_dim));
+  amx::Configure(AttentionConfig(tile.head_dim, kTileRows));
   begin(0);
   for (int step = 0; step < kSteps; ++step) ScoreStep(tile, group, step, block(0));
   for (int i = 0; i < count; ++i) {
@@ -289,12 +292,33 @@ void Attend(const AttentionTile& tile, const KeyGroup& group) {
   amx::Release();
 }
 
+// Scores of rows with a page's keys, as numbers: the attention's own go straight into its softmax.
+void ScoreKeys(const uint16_t* q, int64_t q_stride, int64_t rows, int head_dim, const uint16_t* k, float* scores,
+               int64_t stride) {
+  while (rows > 0) {
+    const int count = static_cast<int>(rows < kTileRows ? rows : kTileRows);
+    amx::Configure(AttentionConfig(head_dim, count));
+    for (int col = 0; col < kPageSlots; col += kHalfSlots) {
+      amx::Zero<0>();
+      amx::Zero<1>();
+      MultiplyHeadDim(q, q_stride * 2, k + 2 * col, head_dim);
+      amx::Store<0>(scores + col, stride * 4);
+      amx::Store<1>(scores + col + kTileCols, stride * 4);
+    }
+    q += count * q_stride;
+    scores += count * stride;
+    rows -= count;
+  }
+  amx::Release();
+}
+
 Kernels MakeKernels() {
   Kernels kernels = SharedKernels();
   kernels.panel_layout = PanelLayout::kTiles;
   kernels.row_tiles = {.most = 144, .step = 3 * kTileRows};
   kernels.gemm_panel = GemmPanel;
   kernels.attend = Attend;
+  kernels.score_keys = ScoreKeys;
   return kernels;
 }
 

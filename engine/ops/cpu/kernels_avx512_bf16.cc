@@ -153,10 +153,18 @@ void Attend(const AttentionTile& tile, const KeyGroup& group) {
   }
 }
 
+// A page's keys are packed as a panel is.
+void ScoreKeys(const uint16_t* q, int64_t q_stride, int64_t rows, int head_dim, const uint16_t* k, float* scores,
+               int64_t stride) {
+  static_assert(kPanelCols == kPageSlots);
+  GemmPanel(q, q_stride, rows, k, head_dim, false, scores, stride);
+}
+
 Kernels MakeKernels() {
   Kernels kernels = SharedKernels();
   kernels.gemm_panel = GemmPanel;
   kernels.attend = Attend;
+  kernels.score_keys = ScoreKeys;
   return kernels;
 }
 

@@ -10,6 +10,7 @@ namespace slimfill::engine::cpu {
 namespace {
 
 constexpr int64_t kMassRows = 8;       // query rows of a work item
+constexpr int64_t kLookRows = 16;      // the same when all of a prompt's rows look back: a tile of AMX
 constexpr float kHidden = -1e30f;      // a hidden key's score
 constexpr int64_t kPagesPerItem = 16;  // unit means
 
@@ -46,7 +47,7 @@ void MassOfRows(const Context& context, const MassQuery& query, const AttentionS
     float* row = scores + r * keys;
     const float max = context.kernels.row_max(row, keys);
     if (max <= kHidden) continue;  // sees nothing
-    const float sum = context.kernels.exp_sum(row, keys, max);
+    const float sum = context.kernels.exp_sum(row, keys, 1.0f, max);
     if (!query.mean) {
       context.kernels.max_unit_sums(row, units, query.unit_tokens, 1.0f / sum, out);
       continue;
@@ -58,7 +59,46 @@ void MassOfRows(const Context& context, const MassQuery& query, const AttentionS
   }
 }
 
+// The far unit with the most of a row's attention. `scores` [keys] of the row, of which it sees the first `visible`, and
+// room for the units' masses.
+FarLook LookOfRow(const Kernels& kernels, int32_t position, float scale, int64_t visible, int64_t keys, float* scores,
+                  float* masses) {
+  const int64_t end = position / kUnitTokens - kFarUnits + 1;  // far units: [kFirstFarUnit, end)
+  if (end <= kFirstFarUnit) return {};
+  std::fill(scores + visible, scores + keys, kHidden);
+  const float sum = kernels.exp_sum(scores, keys, scale, kernels.row_max(scores, keys));
+  std::fill(masses, masses + end, 0.0f);
+  kernels.max_unit_sums(scores, end, kUnitTokens, 1.0f / sum, masses);
+  const float best = kernels.row_max(masses + kFirstFarUnit, end - kFirstFarUnit);
+  if (best <= 0) return {};
+  return {static_cast<int32_t>(std::find(masses + kFirstFarUnit, masses + end, best) - masses), best};
+}
+
 }  // namespace
+
+void LookBack(const Context& context, ConstMatrix q, absl::Span<const int32_t> positions, absl::Span<const int> heads,
+              const AttentionShape& shape, KvLayerView kv, absl::Span<FarLook> out) {
+  const Kernels& kernels = context.kernels;
+  const int64_t tiles = (q.rows + kLookRows - 1) / kLookRows;
+  const auto head_count = static_cast<int64_t>(heads.size());
+  const float scale = 1.0f / std::sqrt(static_cast<float>(shape.head_dim));
+  context.pool.ParallelFor(tiles * head_count, [&](int64_t item, int worker) {
+    const int64_t index = item / tiles, first = item % tiles * kLookRows;
+    const int64_t rows = std::min(kLookRows, q.rows - first);
+    const int head = heads[index], kv_head = head / (shape.heads / shape.kv_heads);
+    const int64_t pages = positions[first + rows - 1] / kBlockTokens + 1, keys = pages * kBlockTokens;
+    auto* scores = static_cast<float*>(
+        context.scratch.ForWorker(worker, (rows * keys + keys / kUnitTokens) * int64_t{sizeof(float)}));
+    for (int64_t page = 0; page < pages; ++page) {
+      kernels.score_keys(Bf16Row(q, first) + int64_t{head} * shape.head_dim, q.stride, rows, shape.head_dim,
+                         PageKeys(kv[page], shape, kv_head), scores + page * kBlockTokens, keys);
+    }
+    for (int64_t row = first; row < first + rows; ++row) {
+      out[row * head_count + index] = LookOfRow(kernels, positions[row], scale, positions[row] + 1, keys,
+                                                scores + (row - first) * keys, scores + rows * keys);
+    }
+  });
+}
 
 void AttentionMass(const Context& context, const MassQuery& query, const AttentionShape& shape, KvLayerView kv,
                    absl::Span<float> out) {

@@ -1,5 +1,6 @@
 // Pruning scores against the reference.
 #include <algorithm>
+#include <numeric>
 
 #include "tests/engine/ops/ops_test_util.h"
 
@@ -51,6 +52,66 @@ TEST_P(ScoresTest, MassMatchesReference) {
       CheckMass({.q = q, .positions = positions, .heads = heads, .end_position = last + 1}, shape, blocks, last);
     }
   }
+}
+
+TEST_P(ScoresTest, TokensLookBackToTheFarUnitWithMostMass) {
+  for (const AttentionShape& shape : {AttentionShape{14, 2, 64}, {3, 3, 16}, {7, 1, 80}, {4, 2, 96}, {2, 1, 128}}) {
+    const std::vector<int> heads = {shape.heads - 1, 0};
+    constexpr int kFirst = 150, kRows = 300, kLast = kFirst + kRows - 1;
+    std::vector<int32_t> blocks(kLast / 64 + 1), positions(kRows);
+    std::iota(blocks.begin(), blocks.end(), 0);
+    std::iota(positions.begin(), positions.end(), kFirst);
+    Keys got_keys(*backend_, shape, blocks, kLast, 33), want_keys(*ref_, shape, blocks, kLast, 33);
+    Random random(34);
+    const std::vector<float> q = random.Values(int64_t{kRows} * shape.q_cols(), 2.0f);
+    const TestMatrix got_q(*backend_, backend_->activation_dtype(), kRows, shape.q_cols(), q);
+    std::vector<FarLook> got(kRows * heads.size());
+    backend_->LookBack(got_q.view(), positions, heads, shape, got_keys.kv.view(), absl::MakeSpan(got));
+    std::vector<float> mass(heads.size() * blocks.size() * 8);
+    for (int row = 0; row < kRows; ++row) {
+      const auto row_q = absl::MakeConstSpan(q).subspan(int64_t{row} * shape.q_cols(), shape.q_cols());
+      ref_->AttentionMass({.q = row_q,
+                           .positions = absl::MakeConstSpan(positions).subspan(row, 1),
+                           .heads = heads,
+                           .end_position = kLast + 1},
+                          shape, want_keys.kv.view(), absl::MakeSpan(mass));
+      for (size_t head = 0; head < heads.size(); ++head) {
+        const FarLook look = got[row * heads.size() + head];
+        const float* units = mass.data() + head * blocks.size() * 8;
+        const int end = positions[row] / 8 - 12;  // blocks 0 and what begins less than 13 units before are not far
+        if (end <= 8) {
+          EXPECT_EQ(look, FarLook());
+          continue;
+        }
+        ASSERT_TRUE(look.unit >= 8 && look.unit < end) << look.unit << " of " << end;
+        EXPECT_NEAR(look.mass, units[look.unit], 0.02) << "row " << row;
+        EXPECT_NEAR(units[look.unit], *std::max_element(units + 8, units + end), 0.02) << "row " << row;
+      }
+    }
+  }
+}
+
+TEST_P(ScoresTest, ATokenLooksBackTheSameWayAloneAndAmongOthers) {
+  const AttentionShape shape{4, 2, 64};
+  const std::vector<int> heads = {1, 2};
+  const std::vector<int32_t> blocks = {0, 1, 2, 3, 4};
+  constexpr int kRows = 100, kFirst = 220;
+  std::vector<int32_t> positions(kRows);
+  std::iota(positions.begin(), positions.end(), kFirst);
+  Keys keys(*backend_, shape, blocks, kFirst + kRows - 1, 31);
+  Random random(35);
+  const TestMatrix q(*backend_, backend_->activation_dtype(), kRows, shape.q_cols(),
+                     random.Values(int64_t{kRows} * shape.q_cols(), 2.0f));
+  std::vector<FarLook> all(kRows * 2), parts(kRows * 2);
+  backend_->LookBack(q.view(), positions, heads, shape, keys.kv.view(), absl::MakeSpan(all));
+  for (int row = 0; row < kRows; row += 7) {
+    const int count = std::min(7, kRows - row);
+    const auto part = absl::MakeConstSpan(positions).subspan(row, count);
+    // With no more blocks than it can see.
+    backend_->LookBack(q.view().Rows(row, count), part, heads, shape, keys.kv.view().first(part.back() / 64 + 1),
+                       absl::MakeSpan(parts).subspan(row * 2, count * 2));
+  }
+  EXPECT_EQ(parts, all);
 }
 
 TEST_P(ScoresTest, MeanMassOfAllUnitsIsOne) {
