@@ -127,8 +127,7 @@ BlockScorer::HeadLook BlockScorer::LookOf(size_t head, const std::vector<float>&
 
 // Block scores from unit scores that have spread along the prompt's links.
 std::vector<float> BlockScorer::LinkedScores(const Input& input, absl::Span<const float> unit_scores) const {
-  const std::vector<float> units =
-      SpreadScores(unit_scores, input.candidates, input.forced, input.links, plan_.links);
+  const std::vector<float> units = SpreadScores(unit_scores, input.candidates, input.forced, input.links, plan_.links);
   return DilatedBlockScores(units, input.candidates, plan_.dilate_forward_units, plan_.dilate_backward_units);
 }
 

@@ -57,7 +57,7 @@ class BlockScorer {
     int64_t prompt_tokens;
     const QuestionSegment& question;
     const QueryWindow& window;
-    absl::Span<const UnitLink> links;      // of the whole prompt; none: scores do not spread
+    absl::Span<const UnitLink> links;        // of the whole prompt; none: scores do not spread
     absl::Span<const int32_t> given_blocks;  // kGiven
     // Of the pruning before; empty at the first.
     absl::Span<const int32_t> earlier_candidates;

@@ -81,7 +81,8 @@ void Prefill::LoadPrefix(PrunedSequence& sequence, absl::Duration budget) {
 
 // Makes a pruned sequence a dense one that starts behind what is stored with all layers. Returns the blocks loaded.
 int64_t Prefill::LoadHot(PrunedSequence& sequence, const StoredPrefix& stored, absl::Time deadline) {
-  const int64_t loaded = p_.prefix_cache->LoadHot(sequence.prefix_keys.blocks, stored, deadline, absl::MakeSpan(sequence.kv));
+  const int64_t loaded =
+      p_.prefix_cache->LoadHot(sequence.prefix_keys.blocks, stored, deadline, absl::MakeSpan(sequence.kv));
   if (loaded < stored.hot_blocks && !RunsHot(sequence, stored, loaded)) {  // the store went away: not worth it any more
     for (LayerKv& layer : sequence.kv) layer.Clear();
     return 0;

@@ -162,8 +162,8 @@ absl::Status PrunedEngine::MakeParts(kvstore::KvStore& store, const PrunedEngine
     std::string links;
     for (const LayerHead& head : plan_ == nullptr ? std::vector<LayerHead>() : plan_->links.heads) {
       if (head.layer >= prefix_layers) {
-        return absl::InvalidArgumentError(absl::StrCat("prefix_layers is ", prefix_layers, ": the plan's links need ",
-                                                       head.layer + 1, " or more"));
+        return absl::InvalidArgumentError(
+            absl::StrCat("prefix_layers is ", prefix_layers, ": the plan's links need ", head.layer + 1, " or more"));
       }
       absl::StrAppend(&links, "; link ", head.layer, ",", head.head);
       ++layout.link_heads;

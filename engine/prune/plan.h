@@ -56,9 +56,9 @@ struct PlanStage {
   double RatioFor(int64_t prompt_tokens) const;  // 0 with keep_tokens and keep_mass
 };
 
-// Where a token's own attention leads, far behind it, its unit is linked to the one looked at. Scores spread along these
-// links, both ways: what the best units look back to, or what looks back at them, is needed with them (a value handed
-// on, the second half of a question answered in two places), though the question's own queries do not see it.
+// Where a token's own attention leads, far behind it, its unit is linked to the one looked at. Scores spread along
+// these links, both ways: what the best units look back to, or what looks back at them, is needed with them (a value
+// handed on, the second half of a question answered in two places), though the question's own queries do not see it.
 struct PlanLinks {
   std::vector<LayerHead> heads;  // whose attention makes the links; all at layers that every token passes. Empty: none
   double weight = 0.8;           // of what comes by a link, each time

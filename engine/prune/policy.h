@@ -64,8 +64,9 @@ struct UnitLink {
 };
 
 // Unit scores [candidates * 8] after `links.hops` hops: in each, the best `links.seeds` units (of equals the first)
-// pass their score, times a link's mass and `links.weight`, to both what they look back to and what looks back at them; a unit keeps its
-// best. Links from or to blocks that are forced or no candidates count for nothing. Scores are not negative.
+// pass their score, times a link's mass and `links.weight`, to both what they look back to and what looks back at them;
+// a unit keeps its best. Links from or to blocks that are forced or no candidates count for nothing. Scores are not
+// negative.
 std::vector<float> SpreadScores(absl::Span<const float> unit_scores, absl::Span<const int32_t> candidates,
                                 absl::Span<const int32_t> forced, absl::Span<const UnitLink> unit_links,
                                 const PlanLinks& links);

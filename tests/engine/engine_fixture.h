@@ -20,6 +20,13 @@ inline constexpr char kHeadsPlan[] = R"({
              {"prune_layer": 3, "keep_ratio": 0.25, "score": "heads", "heads": [[2, 0], [3, 1], [3, 3]]},
              {"prune_layer": 4, "keep_ratio": 0.2, "score": "previous"}]})";
 
+// For a model whose heads look at few tokens (query_scale), so that links change what is kept.
+inline constexpr char kLinksPlan[] = R"({
+  "name": "tiny-links", "local_blocks": [{"up_to_tokens": 0, "blocks": 2}],
+  "links": {"heads": [[1, 3], [0, 1]], "weight": 1},
+  "stages": [{"prune_layer": 1, "keep_ratio": 0.5, "score": "heads", "heads": [[1, 2]]},
+             {"prune_layer": 3, "keep_ratio": 0.25, "score": "heads", "heads": [[2, 0], [3, 1], [3, 3]]}]})";
+
 inline constexpr char kPaperPlan[] = R"({
   "name": "tiny-paper", "local_blocks": [{"up_to_tokens": 0, "blocks": 1}], "swap_overlap": 1, "swap_margin": 0,
   "stages": [{"prune_layer": 2, "keep_tokens": 512, "score": "paper"},

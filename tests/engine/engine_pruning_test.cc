@@ -33,6 +33,30 @@ TEST_F(EngineTest, KeepsWhatThePlanSays) {
   EXPECT_EQ(answer.report.kv_bytes * 21 * 6, answer.report.dense_kv_bytes * pages);
 }
 
+TEST_F(EngineTest, LinksRaiseScoresAndLowerNone) {
+  options_.query_scale = 8;
+  const std::vector<PruneTraceStage> linked = Run(*MakeEngine(kLinksPlan), Request(Prompt(1300))).report.trace;
+  const std::vector<PruneTraceStage> plain = Run(*MakeEngine(kHeadsPlan), Request(Prompt(1300))).report.trace;
+  ASSERT_EQ(linked.size(), 2);
+  int raised = 0;
+  for (size_t i = 0; i < plain[0].scores.size(); ++i) {
+    EXPECT_GE(linked[0].scores[i], plain[0].scores[i]) << i;
+    raised += linked[0].scores[i] > plain[0].scores[i] ? 1 : 0;
+  }
+  EXPECT_GT(raised, 0);
+  EXPECT_NE(linked[0].kept_blocks, plain[0].kept_blocks);
+}
+
+TEST_F(EngineTest, LinksDoNotDependOnChunks) {
+  options_.query_scale = 8;
+  const Answer whole = Run(*MakeEngine(kLinksPlan, 2048), Request(Prompt(1300)));
+  for (const int64_t chunk : {64, 192, 512}) {
+    const Answer answer = Run(*MakeEngine(kLinksPlan, chunk), Request(Prompt(1300)));
+    EXPECT_EQ(answer, whole) << chunk;
+    for (size_t i = 0; i < 2; ++i) EXPECT_EQ(answer.report.trace[i].scores, whole.report.trace[i].scores) << chunk;
+  }
+}
+
 TEST_F(EngineTest, ARequestMayBringItsOwnPlan) {
   const std::unique_ptr<StudyEngine> engine = MakeEngine(kHeadsPlan);
   const Answer own = Run(*MakeEngine(kAttentionPlan), Request(Prompt(1000)));

@@ -30,7 +30,7 @@ class DeadStore final : public kvstore::KvStore {
 
 TEST_F(EngineTest, WarmPrefixEqualsCold) {
   const std::vector<TokenId> document = Prompt(1000);
-  for (const char* plan : {kHeadsPlan, kPaperPlan, kAttentionPlan}) {
+  for (const char* plan : {kHeadsPlan, kLinksPlan, kPaperPlan, kAttentionPlan}) {
     for (const PruningMode mode : {PruningMode::kAuto, PruningMode::kOff}) {
       store_ = *kvstore::LocalKvStore::Create({}, clock_, nullptr);
       const std::unique_ptr<StudyEngine> engine = MakeEngine(plan);
@@ -51,6 +51,38 @@ TEST_F(EngineTest, WarmPrefixEqualsCold) {
       }
     }
   }
+}
+
+TEST_F(EngineTest, WhatADenseRequestStoresHasTheLinksThatPruningFollows) {
+  options_.query_scale = 8;
+  const std::unique_ptr<StudyEngine> engine = MakeEngine(kLinksPlan);
+  Run(*engine, Request(Prompt(1000), PruningMode::kOff));
+  AwaitBlocks(16);
+  const Answer warm = Run(*engine, Request(Prompt(1000)));
+  EXPECT_GT(warm.report.cached_tokens, 0);
+  SequenceRequest cold_request = Request(Prompt(1000));
+  cold_request.no_store = true;
+  const Answer cold = Run(*engine, cold_request);
+  EXPECT_EQ(cold.report.cached_tokens, 0);
+  ASSERT_EQ(warm.report.trace.size(), 2);
+  for (size_t i = 0; i < 2; ++i) EXPECT_EQ(warm.report.trace[i].scores, cold.report.trace[i].scores);
+  EXPECT_EQ(warm, cold);
+}
+
+TEST_F(EngineTest, PlansWithOtherLinksDoNotShareAPrefix) {
+  const SequenceRequest request = Request(Prompt(1000));
+  Run(*MakeEngine(kHeadsPlan), request);
+  AwaitBlocks(15);
+  const std::unique_ptr<StudyEngine> engine = MakeEngine(kLinksPlan);
+  EXPECT_EQ(Run(*engine, request).report.cached_tokens, 0);
+  AwaitBlocks(30);
+  EXPECT_GT(Run(*engine, request).report.cached_tokens, 0);
+  // A request's own plan that prunes at the same layer, but follows no links or others.
+  SequenceRequest own = request;
+  own.pruning.plan = std::make_shared<PrunePlan>(*ParsePlan(kHeadsPlan, engine->info().model));
+  const Answer answer = Run(*engine, own);
+  EXPECT_EQ(answer.report.cached_tokens, 0);
+  EXPECT_EQ(answer, Run(*MakeEngine(kHeadsPlan), request));
 }
 
 TEST_F(EngineTest, TenantsDoNotShareAPrefix) {

@@ -121,7 +121,7 @@ class TinyModelWriter {
     for (int layer = 0; layer < options_.layers; ++layer) {
       const std::string prefix = absl::StrCat("blk.", layer, ".");
       Norm(prefix + "attn_norm.weight");
-      Matrix(prefix + "attn_q.weight", q_rows, options_.hidden);
+      Matrix(prefix + "attn_q.weight", q_rows, options_.hidden, options_.query_scale);
       Matrix(prefix + "attn_k.weight", kv_rows, options_.hidden);
       Matrix(prefix + "attn_v.weight", kv_rows, options_.hidden);
       if (options_.architecture == Architecture::kQwen2 && options_.qkv_bias) {
@@ -148,9 +148,9 @@ class TinyModelWriter {
     }
   }
 
-  void Matrix(const std::string& name, int rows, int cols) {
+  void Matrix(const std::string& name, int rows, int cols, float scale = 1) {
     std::vector<float> values(static_cast<size_t>(rows) * cols);
-    const float deviation = 1.0f / std::sqrt(static_cast<float>(cols));
+    const float deviation = scale / std::sqrt(static_cast<float>(cols));
     for (float& value : values) value = deviation * normal_();
     builder_.AddF32(name, {static_cast<uint64_t>(cols), static_cast<uint64_t>(rows)}, values);
   }

@@ -23,6 +23,7 @@ struct TinyModelOptions {
   bool tied_embeddings = true;
   bool qkv_bias = true;                  // qwen2 only
   bool rope_frequency_divisors = false;  // with rope_freqs.weight, as Llama 3.1
+  float query_scale = 1;                 // of the query weights: the larger, the fewer tokens get a head's attention
   uint64_t seed = 1;
 };
 

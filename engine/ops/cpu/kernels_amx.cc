@@ -156,7 +156,7 @@ void GemmPanel(const uint16_t* x, int64_t x_stride, int64_t rows, const uint16_t
 // Tiles 0 and 1 hold sums, 2 and 3 what they are made of, 4 and 5 the last 16 of head_dim where it is not a multiple of
 // 32. Rows behind the last one are multiplied as well and mean nothing.
 
-constexpr int kHalfSlots = 2 * kTileCols;  // of a page: what one step of scores takes
+constexpr int kHalfSlots = 2 * kTileCols;       // of a page: what one step of scores takes
 constexpr int64_t kKeyStride = kPageSlots * 4;  // bytes from pair to pair of a page's keys
 // Rows of a block in memory, apart so that they share few places of the nearest cache: see kSumPadding in tiles.h.
 constexpr int kScoreCols = kGroupKeys + 16, kWeightCols = kGroupKeys + 32;

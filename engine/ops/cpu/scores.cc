@@ -59,8 +59,8 @@ void MassOfRows(const Context& context, const MassQuery& query, const AttentionS
   }
 }
 
-// The far unit with the most of a row's attention. `scores` [keys] of the row, of which it sees the first `visible`, and
-// room for the units' masses.
+// The far unit with the most of a row's attention. `scores` [keys] of the row, of which it sees the first `visible`,
+// and room for the units' masses.
 FarLook LookOfRow(const Kernels& kernels, int32_t position, float scale, int64_t visible, int64_t keys, float* scores,
                   float* masses) {
   const int64_t end = position / kUnitTokens - kFarUnits + 1;  // far units: [kFirstFarUnit, end)

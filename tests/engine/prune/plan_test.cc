@@ -131,6 +131,18 @@ TEST(PlanTest, KeepsAShareOfTheMass) {
   EXPECT_EQ(PlanToJson(*again), PlanToJson(*plan));
 }
 
+TEST(PlanTest, LinksAreReadAndWritten) {
+  const absl::StatusOr<PrunePlan> plan = ParsePlan(
+      R"({"stages": [{"prune_layer": 3, "keep_ratio": 0.25, "score": "heads", "heads": [[3, 5]]}],
+          "links": {"heads": [[3, 5], [2, 1]], "weight": 0.5, "hops": 2, "seeds": 8}})",
+      Qwen05b());
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  EXPECT_EQ(plan->links, (PlanLinks{.heads = {{3, 5}, {2, 1}}, .weight = 0.5, .hops = 2, .seeds = 8}));
+  const absl::StatusOr<PrunePlan> again = ParsePlan(PlanToJson(*plan), Qwen05b());
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(again->links, plan->links);
+}
+
 struct BadPlan {
   const char* json;
   const char* complaint;
@@ -187,6 +199,28 @@ INSTANTIATE_TEST_SUITE_P(
                                {"prune_layer": 9, "keep_ratio": 0.5, "score": "paper"}]})",
                 "increasing"},
         BadPlan{R"({"stages": [{"prune_layer": 3, "keep_ratio": 0.5, "score": "paper"}], "min_peak": 2})", "min_peak"},
+        BadPlan{R"({"stages": [{"prune_layer": 3, "keep_ratio": 0.5, "score": "paper"}], "links": [[3, 5]]})",
+                "\"links\" must be an object"},
+        BadPlan{
+            R"({"stages": [{"prune_layer": 3, "keep_ratio": 0.5, "score": "paper"}], "links": {"heads": [[4, 0]]}})",
+            "head (4,0)"},
+        BadPlan{
+            R"({"stages": [{"prune_layer": 3, "keep_ratio": 0.5, "score": "paper"}], "links": {"heads": [[3, 14]]}})",
+            "14 heads"},
+        BadPlan{
+            R"({"stages": [{"prune_layer": 3, "keep_ratio": 0.5, "score": "paper"}], "links": {"heads": [[0,0],[0,1],[0,2],[0,3],[0,4],[0,5],[0,6],[0,7],[0,8]]}})",
+            "at most 8"},
+        BadPlan{
+            R"({"stages": [{"prune_layer": 3, "keep_ratio": 0.5, "score": "paper"}], "links": {"heads": [[3, 5]], "hops": 0}})",
+            "links hops is 0"},
+        BadPlan{
+            R"({"stages": [{"prune_layer": 3, "keep_ratio": 0.5, "score": "paper"}], "links": {"heads": [[3, 5]], "weight": 1.5}})",
+            "links weight is 1.5"},
+        BadPlan{
+            R"({"stages": [{"prune_layer": 3, "keep_ratio": 0.5, "score": "paper"}], "links": {"heads": [[3, 5]], "seeds": 0}})",
+            "links seeds is 0"},
+        BadPlan{R"({"stages": [{"prune_layer": 3, "keep_ratio": 0.5, "score": "paper"}], "links": {"head": [[3, 5]]}})",
+                "plan links: unknown key"},
         BadPlan{R"({"stages": [{"prune_layer": 3, "keep_ratio": 0.5, "score": "paper"}], "surprise": 2})",
                 "unknown key \"surprise\""}));
 

@@ -121,6 +121,61 @@ TEST(PolicyTest, DoesNotDilateAcrossPrunedBlocks) {
               ElementsAre(0.5f, 0.25f));
 }
 
+// Ten blocks, the first and the last two forced: units 8 to 63 take part.
+class SpreadTest : public ::testing::Test {
+ protected:
+  std::vector<float> Spread(const std::vector<float>& scores, const std::vector<UnitLink>& unit_links) const {
+    return SpreadScores(scores, blocks_, {0, 8, 9}, unit_links, links_);
+  }
+
+  std::vector<int32_t> blocks_ = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
+  PlanLinks links_ = {.heads = {{0, 0}}, .weight = 0.5, .hops = 1, .seeds = 16};
+};
+
+TEST_F(SpreadTest, ScoresFollowLinksBothWays) {
+  const std::vector<float> scores = Units(10, {{20, 1.0f}, {40, 0.1f}});
+  // 30 looks back to the best unit, which looks back to 10; half of the attention in each case, times the weight.
+  EXPECT_EQ(Spread(scores, {{30, 20, 0.5f}, {20, 10, 0.4f}}),
+            Units(10, {{10, 0.2f}, {20, 1.0f}, {30, 0.25f}, {40, 0.1f}}));
+}
+
+TEST_F(SpreadTest, AUnitKeepsTheBestOfWhatComes) {
+  const std::vector<float> scores = Units(10, {{20, 1.0f}, {30, 0.3f}});
+  EXPECT_EQ(Spread(scores, {{30, 20, 0.5f}, {40, 20, 0.2f}, {40, 20, 0.6f}, {40, 30, 1.0f}}),
+            Units(10, {{20, 1.0f}, {30, 0.3f}, {40, 0.3f}}));
+}
+
+TEST_F(SpreadTest, AHopGoesOneLinkFurther) {
+  const std::vector<UnitLink> chain = {{30, 20, 1.0f}, {40, 30, 1.0f}, {50, 40, 1.0f}};
+  const std::vector<float> scores = Units(10, {{20, 1.0f}});
+  EXPECT_EQ(Spread(scores, chain), Units(10, {{20, 1.0f}, {30, 0.5f}}));
+  links_.hops = 2;
+  EXPECT_EQ(Spread(scores, chain), Units(10, {{20, 1.0f}, {30, 0.5f}, {40, 0.25f}}));
+  links_.hops = 3;
+  EXPECT_EQ(Spread(scores, chain), Units(10, {{20, 1.0f}, {30, 0.5f}, {40, 0.25f}, {50, 0.125f}}));
+}
+
+TEST_F(SpreadTest, OnlyTheBestUnitsLinksAreFollowed) {
+  links_.seeds = 2;
+  // Of the three, 22 is the later one of equals; the units without a score are no seeds.
+  const std::vector<float> scores = Units(10, {{20, 1.0f}, {21, 0.5f}, {22, 0.5f}});
+  EXPECT_EQ(Spread(scores, {{30, 21, 1.0f}, {31, 22, 1.0f}}),
+            Units(10, {{20, 1.0f}, {21, 0.5f}, {22, 0.5f}, {30, 0.25f}}));
+  EXPECT_EQ(Spread(Units(10, {}), {{30, 21, 1.0f}}), Units(10, {}));
+}
+
+TEST_F(SpreadTest, ForcedAndPrunedBlocksTakeNoPart) {
+  const std::vector<float> scores = Units(10, {{3, 1.0f}, {20, 0.5f}, {70, 1.0f}});
+  // Into and out of forced blocks, and beyond the prompt.
+  EXPECT_EQ(Spread(scores, {{20, 3, 1.0f}, {30, 3, 1.0f}, {70, 20, 1.0f}, {70, 31, 1.0f}, {800, 20, 1.0f}}),
+            Units(10, {{20, 0.5f}}));
+  blocks_ = {0, 2, 5, 9};  // unit 20 is now 8 + 4, unit 44 is 16 + 4; 30 was pruned
+  EXPECT_EQ(
+      SpreadScores(Units(4, {{12, 0.5f}}), blocks_, {0, 9}, {{44, 20, 1.0f}, {30, 20, 1.0f}, {44, 30, 1.0f}}, links_),
+      Units(4, {{12, 0.5f}, {20, 0.25f}}));
+  EXPECT_THAT(SpreadScores({}, {}, {}, {{30, 20, 1.0f}}, links_), ElementsAre());
+}
+
 TEST(PolicyTest, NormalizesByTheBestBlockThatIsNotForced) {
   const std::vector<int32_t> blocks = {0, 1, 2, 3};
   std::vector<float> scores = {8, 2, 1, 6};
@@ -138,6 +193,11 @@ TEST(PolicyTest, CarriesScoresByBlockId) {
   EXPECT_THAT(
       CarryScores(std::vector<int32_t>{1, 4, 6}, std::vector<float>{.1f, .4f, .6f}, std::vector<int32_t>{4, 5, 6}),
       ElementsAre(.4f, 0, .6f));
+}
+
+TEST(PolicyTest, CarriesUnitScoresByBlockId) {
+  const std::vector<float> earlier = Units(3, {{1, 0.1f}, {9, 0.2f}, {23, 0.3f}});
+  EXPECT_EQ(CarryUnitScores({2, 5, 7}, earlier, {5, 6, 7}), Units(3, {{1, 0.2f}, {23, 0.3f}}));
 }
 
 TEST(PolicyTest, SelectsForcedThenBestThenLowerBlock) {
