@@ -64,6 +64,8 @@ class CudaBackend : public Backend {
   void GatherRows(ConstMatrix src, absl::Span<const int32_t> rows, Matrix dst) override;
   void ReadRows(ConstMatrix src, absl::Span<float> host) override;
   void ArgmaxRows(ConstMatrix src, absl::Span<TokenId> best) override;
+  bool rows_in_host_memory() const override { return false; }
+  RowTops TopRows(ConstMatrix src, int64_t count, absl::Span<const float> temperatures) override;
   void AttentionMass(const MassQuery& query, const AttentionShape& shape, KvLayerView kv,
                      absl::Span<float> out) override;
   void UnitMeanKeys(int32_t end_position, const AttentionShape& shape, KvLayerView kv, absl::Span<float> out) override;

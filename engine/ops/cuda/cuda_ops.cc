@@ -178,4 +178,37 @@ void CudaBackend::ArgmaxRows(ConstMatrix src, absl::Span<TokenId> best) {
   }
 }
 
+RowTops CudaBackend::TopRows(ConstMatrix src, int64_t count, absl::Span<const float> temperatures) {
+  static_assert(kMaxTop == kMostTop);
+  SLIMFILL_CHECK(count > 0 && count <= kMaxTop);
+  BeforeRead(src);
+  RowTops tops;
+  const int64_t elements = count + 1, cols = src.cols;
+  const int64_t element_bytes = elements * static_cast<int64_t>(sizeof(TopElement));
+  const int64_t row_scratch = TopScratchBytes(static_cast<int>(cols), static_cast<int>(count));
+  const int64_t most = std::min(RowsThatFit(element_bytes + row_scratch),
+                                ring_->max_piece_bytes() / static_cast<int64_t>(sizeof(float)));
+  std::vector<TopElement> host;
+  for (int64_t row = 0; row < src.rows; row += most) {
+    const int64_t rows = std::min(most, src.rows - row);
+    auto* top = static_cast<TopElement*>(scratch_->data());
+    const float* device_temperatures = ring_->Put(temperatures.subspan(row, rows));
+    ring_->Send();
+    Check(cuda::TopRows(F32(src.Rows(row, rows)), src.stride, static_cast<int>(count), device_temperatures,
+                        top + rows * elements, top, static_cast<int>(rows), static_cast<int>(cols), compute_.get()),
+          "TopRows");
+    host.resize(rows * elements);
+    Download(top, rows * element_bytes, host.data());
+    for (int64_t i = 0; i < rows * elements; ++i) {
+      if (i % elements == count) {
+        tops.masses.push_back(host[i].value);
+      } else {
+        tops.indices.push_back(host[i].index);
+        tops.values.push_back(host[i].value);
+      }
+    }
+  }
+  return tops;
+}
+
 }  // namespace slimfill::engine::cuda

@@ -216,6 +216,21 @@ TEST_F(InjectedBugsTest, ArgmaxRows) {
       1, 0);
 }
 
+TEST_F(InjectedBugsTest, TopRows) {
+  CheckKernel(
+      [](Backend& backend, const auto& begin) {
+        Random random(10);
+        const TestMatrix x(backend, DType::kF32, 1, 2500, random.Values(2500));
+        const Bug bug(begin);
+        const RowTops tops = backend.TopRows(x.view(), 20, {1.0f});
+        std::vector<float> all = tops.values;
+        all.insert(all.end(), tops.indices.begin(), tops.indices.end());
+        all.push_back(tops.masses[0]);
+        return all;
+      },
+      4, 0);
+}
+
 // ---- The host: streams that do not wait for each other, buffers used again too early ----
 
 constexpr int64_t kPageBytes = 1024;
