@@ -139,6 +139,21 @@ void CudaBackend::RopeAppend(Matrix qkv, absl::Span<const int32_t> positions, co
         "RopeAppend");
 }
 
+int64_t CudaBackend::ListRows(absl::Span<const int32_t> rows, int32_t* list) {
+  constexpr int kBits = 32;
+  const int64_t most_words = ring_->max_piece_bytes() / static_cast<int64_t>(sizeof(uint32_t));
+  const int64_t first_row = rows.front() / kBits * kBits;
+  const auto end = std::lower_bound(rows.begin(), rows.end(), first_row + most_words * kBits);
+  const int64_t words = (*(end - 1) - first_row) / kBits + 1;
+  const UploadRing::Piece<uint32_t> mask = ring_->Reserve<uint32_t>(words);
+  std::fill_n(mask.host, words, 0);
+  for (auto row = rows.begin(); row != end; ++row) mask.host[(*row - first_row) / kBits] |= 1u << (*row % kBits);
+  ring_->Send();
+  Check(cuda::ListRows(mask.device, static_cast<int>(words), static_cast<int>(first_row), list, compute_.get()),
+        "ListRows");
+  return end - rows.begin();
+}
+
 // dst may be src: rows only move to the front, so pieces that pass through the scratch memory in order overwrite
 // nothing that a later piece reads.
 void CudaBackend::GatherRows(ConstMatrix src, absl::Span<const int32_t> rows, Matrix dst) {
@@ -146,15 +161,15 @@ void CudaBackend::GatherRows(ConstMatrix src, absl::Span<const int32_t> rows, Ma
   BeforeWrite(dst);
   const int64_t count = static_cast<int64_t>(rows.size()), stride = PaddedStride(src.cols);
   const bool overlaps = MemoryRange(src).Overlaps(MemoryRange(dst));
-  const int64_t fit = overlaps ? RowsThatFit(stride * DTypeBytes(DType::kF32)) : count;
-  const int64_t most = std::min(fit, ring_->max_piece_bytes() / static_cast<int64_t>(sizeof(int32_t)));
-  for (int64_t row = 0; row < count; row += most) {
-    const int64_t piece = std::min(most, count - row);
-    const int32_t* indices = ring_->Put(rows.subspan(row, piece));
-    ring_->Send();
+  const int64_t row_bytes = overlaps ? stride * DTypeBytes(DType::kF32) : 0;
+  const int64_t most = RowsThatFit(row_bytes + static_cast<int64_t>(sizeof(int32_t)));
+  for (int64_t row = 0, piece = 0; row < count; row += piece) {
+    const int64_t wanted = std::min(most, count - row);
+    auto* list = reinterpret_cast<int32_t*>(static_cast<std::byte*>(scratch_->data()) + wanted * row_bytes);
+    piece = ListRows(rows.subspan(row, wanted), list);
     const Matrix to = dst.Rows(row, piece);
     const Matrix through = overlaps ? Matrix{scratch_->data(), DType::kF32, piece, src.cols, stride} : to;
-    Check(cuda::GatherRows(F32(src), src.stride, indices, F32(through), through.stride, static_cast<int>(piece),
+    Check(cuda::GatherRows(F32(src), src.stride, list, F32(through), through.stride, static_cast<int>(piece),
                            static_cast<int>(src.cols), compute_.get()),
           "GatherRows");
     if (!overlaps) continue;

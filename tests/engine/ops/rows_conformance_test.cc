@@ -214,6 +214,31 @@ TEST_P(RowOpsTest, ChoosesTheFirstOfTheLargestFiniteElements) {
   }
 }
 
+TEST_P(RowOpsTest, GathersAnyRowsOfManyAndInPlace) {
+  constexpr int64_t kRows = 70000;
+  std::vector<float> values(kRows);
+  std::iota(values.begin(), values.end(), 0.0f);
+  const std::vector<std::vector<int32_t>> kept = {
+      {0}, {31, 32}, {69999}, {0, 69999}, {5, 8191, 8192, 8193, 33000, 65535, 65536, 69998}, [] {
+        std::vector<int32_t> blocks;  // of 64 rows, some side by side, not at the beginning of a word
+        for (int32_t block : {3, 4, 5, 200, 512, 513, 1000}) {
+          for (int32_t i = 0; i < 64; ++i) blocks.push_back(17 + block * 64 + i);
+        }
+        return blocks;
+      }()};
+  for (const std::vector<int32_t>& rows : kept) {
+    const int64_t count = static_cast<int64_t>(rows.size());
+    const std::vector<float> want(rows.begin(), rows.end());
+    TestMatrix src(*backend_, DType::kF32, kRows, 1, values), dst(*backend_, DType::kF32, count, 1);
+    backend_->GatherRows(src.view(), rows, dst.view());
+    EXPECT_EQ(dst.Read(), want);
+    backend_->GatherRows(src.view(), rows, src.view().Rows(0, count));
+    std::vector<float> in_place(count);
+    backend_->ReadRows(src.view().Rows(0, count), absl::MakeSpan(in_place));
+    EXPECT_EQ(in_place, want);
+  }
+}
+
 // Rows of all kinds, and what TopRows has to tell of them.
 struct TopRowsCase {
   static constexpr int64_t kRows = 6;

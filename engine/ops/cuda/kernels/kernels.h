@@ -45,6 +45,9 @@ cudaError_t AddBias(const float* x, int64_t x_stride, const float* bias, bool ac
 cudaError_t AddBias(const float* x, int64_t x_stride, const float* bias, __nv_bfloat16* out, int64_t out_stride,
                     int rows, int cols, cudaStream_t stream);
 
+// rows = first_row + the places of the bits set in mask [words], in order; as many as there are.
+cudaError_t ListRows(const uint32_t* mask, int words, int first_row, int32_t* rows, cudaStream_t stream);
+
 // out[i] = x[indices[i]], f32. REQUIRES: out and x do not overlap.
 cudaError_t GatherRows(const float* x, int64_t x_stride, const int32_t* indices, float* out, int64_t out_stride,
                        int rows, int cols, cudaStream_t stream);
