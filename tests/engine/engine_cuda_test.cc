@@ -1,5 +1,6 @@
 // The engine on the CUDA backend, on the emulated device: the invariants of pruning and reuse, and what happens when
 // the device fails or is full.
+#include "engine/ops/profiled_backend.h"
 #include "gmock/gmock.h"
 #include "tests/cusim/faults.h"
 #include "tests/cusim/memory.h"
@@ -104,6 +105,29 @@ TEST_F(CudaEngineTest, TokensDrawnFromTheMostLikelyOnTheDeviceAreThoseOfTheLogit
     request.sampling.top_p = top_p;
     EXPECT_EQ(TokensWithoutLogprobs(*engine, request), Run(*engine, request).tokens) << top_k << ", " << top_p;
   }
+}
+
+TEST_F(CudaEngineTest, LogitsStayOnTheDeviceWhereTheMostLikelyTokensDecide) {
+  OpProfile profile;
+  const auto engine = MakeEngine("off", 256, nullptr, kPagesBytes,
+                                 MakeProfiledBackend(*MakeBackend("cuda", {.scratch_bytes = 4 << 20}), profile));
+  SequenceRequest request = Request(Prompt(100), PruningMode::kOff, 20);
+  request.sampling.logprobs = -1;
+  request.sampling.temperature = 0.8f;
+  request.sampling.top_k = 40;
+  const auto sequence = *engine->Start(std::move(request));
+  PrefillStep step;
+  while (!step.done) step = *engine->PrefillChunk(*sequence);
+  profile.Clear();
+  Sequence* batch[] = {sequence.get()};
+  for (int i = 0; i < 10; ++i) ASSERT_TRUE(engine->DecodeStep(batch)[0].ok());
+  const auto calls = [&](absl::string_view op) {
+    int64_t count = 0;
+    for (const OpTime& time : profile.times()) count += time.op == op ? time.calls : 0;
+    return count;
+  };
+  EXPECT_EQ(calls("top"), 10);
+  EXPECT_EQ(calls("read rows"), 0);
 }
 
 // Greedy, drawn from the most likely tokens, and with penalties from all logits: each as it does alone.

@@ -14,7 +14,8 @@ __global__ void __launch_bounds__(kThreads)
     ListRowsKernel(const uint32_t* mask, int words, int first_row, int32_t* rows) {
   SMEM_ARRAY(int, warp_counts, kWarps);
   const int thread = threadIdx.x, warp = thread / 32, lane = thread % 32;
-  int end = 0;  // of the list so far
+  if (lane == 31) warp_counts[warp] = 0;  // so that whoever does not wait meets a wrong count, but a count
+  int end = 0;                            // of the list so far
   for (int first = 0; first < words; first += kThreads) {
     const uint32_t own_word = first + thread < words ? mask[first + thread] : 0;
     int place = __popc(own_word);  // and those of the warp's words before
