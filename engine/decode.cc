@@ -68,8 +68,9 @@ absl::Status Decode::SampleAll(absl::Span<PrunedSequence* const> sequences, Matr
   logits_.resize(p_.model.config().vocab);
   for (size_t i = 0; i < sequences.size(); ++i) {
     std::optional<SampledToken> sampled;
-    if (tops.count > 0 && sequences[i]->sampler->TopNeeded() > 0)
+    if (tops.count > 0 && sequences[i]->sampler->TopNeeded() > 0) {
       sampled = sequences[i]->sampler->SampleTop(tops.Of(i));
+    }
     if (sampled.has_value()) {
       results.push_back(Emit(*sequences[i], *std::move(sampled)));
       continue;

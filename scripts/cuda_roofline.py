@@ -51,12 +51,11 @@ def gemm(name, rows, cols_in, cols_out, out_bytes, accumulates=False):
     return Kernel(name, "gemm", 2.0 * rows * cols_in * cols_out, moved)
 
 
-def prefill_attention(n, norms=1):
-    """n rows attend causally to n keys; keys and values come from L2 for all but the first rows."""
+def prefill_attention(n):
+    """n rows attend causally to n keys; keys and values come from L2 for all but the first rows. With both norms."""
     pairs = n * (n + 1) / 2
     return [
-        Kernel("RmsNorm" + (" (twice)" if norms == 2 else ""), "f32", norms * 5.0 * n * HIDDEN,
-               norms * n * HIDDEN * (F32 + BF16)),
+        Kernel("RmsNorm (twice)", "f32", 2 * 5.0 * n * HIDDEN, 2 * n * HIDDEN * (F32 + BF16)),
         gemm("QKV", n, HIDDEN, Q + 2 * KV, BF16),
         Kernel("RopeAppend", "f32", 6.0 * n * (Q + KV), n * (2 * Q + 4 * KV) * BF16),
         Kernel("FlashAttention", "mma", 4.0 * pairs * Q, n * 2 * Q * BF16 + n * 2 * KV * BF16),
@@ -73,7 +72,7 @@ def prefill_ffn(n):
 
 
 def prefill_layer(n):
-    return prefill_attention(n, norms=2) + prefill_ffn(n)
+    return prefill_attention(n) + prefill_ffn(n)
 
 
 def compaction(n, kept):
@@ -84,7 +83,7 @@ def compaction(n, kept):
 def pruned_prefill(n):
     kernels = []
     for layer in range(LAYERS):
-        kernels += prefill_attention(n, norms=2)
+        kernels += prefill_attention(n)
         if PLAN.get(layer, n) < n:
             kernels.append(compaction(n, PLAN[layer]))
             n = PLAN[layer]
@@ -157,13 +156,15 @@ def traffic_table():
     for layer, kept in PLAN.items():
         exchanged = -(-kept // BLOCK // 10)  # beyond a tenth, decode exchanges; here just that
         hides = decode_ffn() + [gemm("QKV", 1, HIDDEN, Q + 2 * KV, BF16)]
-        add(f"swap in of a tenth of layer {layer}'s {kept // BLOCK} blocks; FFN and next QKV", exchanged * PAGE_BYTES, hides)
+        name = f"swap in of a tenth of layer {layer}'s {kept // BLOCK} blocks; FFN and next QKV"
+        add(name, exchanged * PAGE_BYTES, hides)
     for n in (8192, 32768):
         entering, moved = n, 0
         for kept in PLAN.values():
             moved += entering // BLOCK * PAGE_BYTES if kept < entering else 0
             entering = min(entering, kept)
-        add(f"prune layers' keys and values to the store, {n // 1024}k; the whole pruned prefill", moved, pruned_prefill(n))
+        name = f"prune layers' keys and values to the store, {n // 1024}k; the whole pruned prefill"
+        add(name, moved, pruned_prefill(n))
     return "\n".join(lines)
 
 
