@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <numeric>
+#include <optional>
 
 #include "base/metric_names.h"
 #include "base/status.h"
@@ -59,31 +60,55 @@ std::vector<absl::StatusOr<TokenEvent>> Decode::Step(absl::Span<PrunedSequence* 
   return results;
 }
 
-// Where all are greedy, only the chosen tokens leave the device.
+// Logits leave the device only where the most likely tokens do not decide.
 absl::Status Decode::SampleAll(absl::Span<PrunedSequence* const> sequences, Matrix hidden,
                                std::vector<absl::StatusOr<TokenEvent>>& results) {
-  const bool greedy = std::all_of(sequences.begin(), sequences.end(),
-                                  [](const PrunedSequence* sequence) { return sequence->sampler->NeedsOnlyBest(); });
-  if (greedy) {
-    std::vector<TokenId> best(sequences.size());
-    SLIMFILL_RETURN_IF_ERROR(p_.forward.GreedyTokens(hidden, absl::MakeSpan(best)));
-    for (size_t i = 0; i < sequences.size(); ++i) {
-      absl::StatusOr<SampledToken> sampled = sequences[i]->sampler->SampleBest(best[i]);
-      if (sampled.ok()) {
-        results.push_back(Emit(*sequences[i], *std::move(sampled)));
-      } else {
-        results.push_back(sampled.status());
-      }
-    }
-    return absl::OkStatus();
-  }
-  const size_t vocab = p_.model.config().vocab;
-  logits_.resize(sequences.size() * vocab);
-  SLIMFILL_RETURN_IF_ERROR(p_.forward.Logits(hidden, absl::MakeSpan(logits_)));
+  SLIMFILL_ASSIGN_OR_RETURN(const Matrix logits, p_.forward.DeviceLogits(hidden));
+  SLIMFILL_ASSIGN_OR_RETURN(const Tops tops, ReadTops(sequences, logits));
+  logits_.resize(p_.model.config().vocab);
   for (size_t i = 0; i < sequences.size(); ++i) {
-    results.push_back(Sample(*sequences[i], absl::MakeSpan(logits_).subspan(i * vocab, vocab)));
+    std::optional<SampledToken> sampled;
+    if (tops.count > 0 && sequences[i]->sampler->TopNeeded() > 0) {
+      sampled = sequences[i]->sampler->SampleTop(tops.Of(i));
+    }
+    if (sampled.has_value()) {
+      results.push_back(Emit(*sequences[i], *std::move(sampled)));
+      continue;
+    }
+    p_.backend.ReadRows(logits.Rows(static_cast<int64_t>(i), 1), absl::MakeSpan(logits_));
+    SLIMFILL_RETURN_IF_ERROR(p_.backend.Health());
+    results.push_back(Sample(*sequences[i], absl::MakeSpan(logits_)));
   }
   return absl::OkStatus();
+}
+
+TopTokens Decode::Tops::Of(size_t row) const {
+  TopTokens top{absl::MakeConstSpan(rows.indices).subspan(row * count, count)};
+  if (rows.values.empty()) return top;
+  top.logits = absl::MakeConstSpan(rows.values).subspan(row * count, count);
+  top.mass_low = rows.masses[row] * (1 - RowTops::kMassError);
+  top.mass_high = rows.masses[row] * (1 + RowTops::kMassError);
+  return top;
+}
+
+absl::StatusOr<Decode::Tops> Decode::ReadTops(absl::Span<PrunedSequence* const> sequences, ConstMatrix logits) {
+  static_assert(Sampler::kHead <= Backend::kMaxTop);
+  Tops tops;
+  std::vector<float> temperatures;
+  for (const PrunedSequence* sequence : sequences) {
+    tops.count = std::max<int64_t>(tops.count, sequence->sampler->TopNeeded());
+    temperatures.push_back(sequence->sampling.temperature);
+  }
+  if (tops.count == 1) {
+    tops.rows.indices.resize(sequences.size());
+    p_.backend.ArgmaxRows(logits, absl::MakeSpan(tops.rows.indices));
+  } else if (p_.backend.rows_in_host_memory()) {
+    tops.count = 0;
+  } else if (tops.count > 0) {
+    tops.rows = p_.backend.TopRows(logits, tops.count, temperatures);
+  }
+  SLIMFILL_RETURN_IF_ERROR(p_.backend.Health());
+  return tops;
 }
 
 absl::Status Decode::RunLayers(absl::Span<PrunedSequence* const> sequences, absl::Span<const int32_t> positions,

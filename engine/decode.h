@@ -37,6 +37,13 @@ class Decode {
   // The token after each row of `hidden`. An error is of the whole step, not of one sequence.
   absl::Status SampleAll(absl::Span<PrunedSequence* const> sequences, Matrix hidden,
                          std::vector<absl::StatusOr<TokenEvent>>& results);
+  // The most likely tokens after each row of logits, as many as any of the sequences needs.
+  struct Tops {
+    int64_t count = 0;  // of each row; 0: nothing was read
+    RowTops rows;       // without values and masses where only the most likely token is needed
+    TopTokens Of(size_t row) const;
+  };
+  absl::StatusOr<Tops> ReadTops(absl::Span<PrunedSequence* const> sequences, ConstMatrix logits);
   TokenEvent Emit(PrunedSequence& sequence, SampledToken sampled) const;
   // Applies the exchange that the step before asked for.
   void FinishSwap(PrunedSequence& sequence, int layer, SwapState& swap);
@@ -46,7 +53,7 @@ class Decode {
 
   const Parts p_;
   std::unique_ptr<Buffer> hidden_;
-  std::vector<float> logits_;
+  std::vector<float> logits_;  // of one row
 };
 
 }  // namespace slimfill::engine

@@ -11,12 +11,15 @@ cd "$root"
 source scripts/lib.sh
 preset=${1:-release}
 
-# Kernels, backend, engine and server on the emulated device; under a sanitizer kernels and backend.
+# Kernels, backend, engine and server on the emulated device; under a sanitizer kernels and backend, with asan the engine.
 EMULATED_TESTS=(cusim_test ops_test cuda_backend_test)
 EMULATED_ENGINE_TESTS=(engine_cuda_test engine_cuda_model_test tiny_models_test real_models_test server_cuda_program_test)
 run_cuda_emulated() { # PRESET
   local preset=$1 tests=("${EMULATED_TESTS[@]}") status=0 test
-  [ "$preset" = cuda-emulated ] && tests+=("${EMULATED_ENGINE_TESTS[@]}")
+  case "$preset" in
+    cuda-emulated) tests+=("${EMULATED_ENGINE_TESTS[@]}") ;;
+    *-asan) tests+=(engine_cuda_test) ;;
+  esac
   build "$preset" "${tests[@]/#/tests/}"
   step "CUDA backend on the emulated device ($preset)"
   case "$preset" in
@@ -30,10 +33,11 @@ run_cuda_emulated() { # PRESET
   "build/$preset/tests/cusim_test" --gtest_brief=1 || status=1
   "build/$preset/tests/cuda_backend_test" --gtest_brief=1 || status=1
   "build/$preset/tests/ops_test" --gtest_brief=1 --gtest_filter="$test" || status=1
+  case "$preset" in *-asan) "build/$preset/tests/engine_cuda_test" --gtest_brief=1 || status=1 ;; esac
   return $status
 }
 # A fiber costs ThreadSanitizer 0.4 ms: the tests that cover every kernel with the fewest blocks.
-TSAN_OPS='*MassSeesOnlyWhatItMay*cuda:*DecodeTest*cuda:*RowsBeforeAllKeys*cuda:*KeysAfter*cuda:*Decode*cuda:*ReadsWhatWas*cuda:*InPlace*cuda:*HeadNormFollows*cuda:*RmsNormOfZeros*cuda:*MeanMass*cuda'
+TSAN_OPS='*MassSeesOnlyWhatItMay*cuda:*DecodeTest*cuda:*RowsBeforeAllKeys*cuda:*KeysAfter*cuda:*Decode*cuda:*ReadsWhatWas*cuda:*InPlace*cuda:*HeadNormFollows*cuda:*RmsNormOfZeros*cuda:*MeanMass*cuda:*ChoosesTheFirst*cuda:*TopRowsWithout*cuda'
 
 run_cuda() {
   bash scripts/setup_cuda.sh

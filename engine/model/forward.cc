@@ -106,10 +106,4 @@ absl::Status Forward::Logits(ConstMatrix hidden, absl::Span<float> logits) {
   return backend_.Health();
 }
 
-absl::Status Forward::GreedyTokens(ConstMatrix hidden, absl::Span<TokenId> tokens) {
-  SLIMFILL_ASSIGN_OR_RETURN(const Matrix out, DeviceLogits(hidden));
-  backend_.ArgmaxRows(out, tokens);
-  return backend_.Health();
-}
-
 }  // namespace slimfill::engine

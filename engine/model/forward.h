@@ -43,13 +43,12 @@ class Forward {
 
   // Logits of the rows: f32 [rows, vocab] on the host. RESOURCE_EXHAUSTED without memory for them.
   absl::Status Logits(ConstMatrix hidden, absl::Span<float> logits);
-  // The most likely token after each row, -1 where no logit is finite: the logits stay on the device. Status as above.
-  absl::Status GreedyTokens(ConstMatrix hidden, absl::Span<TokenId> tokens);
+  // The same where the backend has them, until the next call.
+  absl::StatusOr<Matrix> DeviceLogits(ConstMatrix hidden);
 
  private:
   Forward(const Model& model, Backend& backend, int64_t max_rows);
   Matrix NormedQkv(int layer, ConstMatrix hidden);
-  absl::StatusOr<Matrix> DeviceLogits(ConstMatrix hidden);
   void ProjectAttention(int layer, Matrix attention, Matrix hidden);
 
   const Model& model_;

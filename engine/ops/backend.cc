@@ -1,6 +1,7 @@
 // What backends share that do not know better.
 #include "engine/ops/backend.h"
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -51,6 +52,32 @@ void Backend::LookBack(ConstMatrix q, absl::Span<const int32_t> positions, absl:
       }
     }
   }
+}
+
+RowTops Backend::TopRows(ConstMatrix src, int64_t count, absl::Span<const float> temperatures) {
+  RowTops tops;
+  std::vector<float> row(src.cols);
+  std::vector<TokenId> order;
+  for (int64_t i = 0; i < src.rows; ++i) {
+    ReadRows(src.Rows(i, 1), absl::MakeSpan(row));
+    order.clear();
+    for (int64_t j = 0; j < src.cols; ++j) {
+      if (std::isfinite(row[j])) order.push_back(static_cast<TokenId>(j));
+    }
+    const auto found = std::min<int64_t>(count, static_cast<int64_t>(order.size()));
+    std::partial_sort(order.begin(), order.begin() + found, order.end(),
+                      [&](TokenId a, TokenId b) { return row[a] != row[b] ? row[a] > row[b] : a < b; });
+    for (int64_t k = 0; k < count; ++k) {
+      tops.indices.push_back(k < found ? order[k] : -1);
+      tops.values.push_back(k < found ? row[order[k]] : 0.0f);
+    }
+    double mass = 0;
+    if (temperatures[i] > 0) {
+      for (TokenId j : order) mass += std::exp((row[j] - row[order[0]]) / temperatures[i]);
+    }
+    tops.masses.push_back(static_cast<float>(mass));
+  }
+  return tops;
 }
 
 }  // namespace slimfill::engine

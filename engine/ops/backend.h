@@ -2,12 +2,12 @@
 // so dispatch costs nothing.
 //
 // Order: ops take effect in the order of the calls (a device may run them asynchronously; ReadRows, AttentionMass,
-// LookBack, UnitMeanKeys, ArgmaxRows and ReadPage wait for what they read). Shapes and dtypes are checked by the caller
-// (engine/model/forward); a violation is our bug and aborts. Results do not depend on how rows are batched into calls:
-// a row's value is the same alone as among others, bit for bit (reduction order never depends on the number of rows).
-// Failure: what a caller can do something about is a status. A device that breaks makes every later result worthless:
-// ops go on as if nothing had happened, and Health() says so. Results count only when it is asked afterwards.
-// Threads: one thread calls a backend at a time, the engine thread.
+// LookBack, UnitMeanKeys, ArgmaxRows, TopRows and ReadPage wait for what they read). Shapes and dtypes are checked by
+// the caller (engine/model/forward); a violation is our bug and aborts. Results do not depend on how rows are batched
+// into calls: a row's value is the same alone as among others, bit for bit (reduction order never depends on the number
+// of rows). Failure: what a caller can do something about is a status. A device that breaks makes every later result
+// worthless: ops go on as if nothing had happened, and Health() says so. Results count only when it is asked
+// afterwards. Threads: one thread calls a backend at a time, the engine thread.
 #pragma once
 
 #include <cstddef>
@@ -87,6 +87,16 @@ struct FarLook {
 inline constexpr int kFarUnits = 13;  // from a token's unit to the nearest that is far
 inline constexpr int kFirstFarUnit = kUnitsPerBlock;
 
+// What Backend::TopRows tells of rows.
+struct RowTops {
+  std::vector<TokenId> indices;  // [rows, count], the largest first, of equals the first one first; -1: no more finite
+  std::vector<float> values;     // [rows, count]; 0 where no more are finite
+  // [rows] The sum over a row's finite elements of exp((element - largest) / temperature), but for a factor between
+  // 1 - kMassError and 1 + kMassError.
+  std::vector<float> masses;
+  static constexpr double kMassError = 1e-4;
+};
+
 // Bytes on their way from a backend to the host. The destructor waits, too.
 class PendingRead {
  public:
@@ -165,6 +175,12 @@ class Backend {
   virtual void ReadRows(ConstMatrix src, absl::Span<float> host) = 0;
   // The index of the largest finite element of each row, the first of equals, -1 where none is finite. f32.
   virtual void ArgmaxRows(ConstMatrix src, absl::Span<TokenId> best);
+  // Whether ReadRows is a copy within the host's memory, and so nothing is won by TopRows.
+  virtual bool rows_in_host_memory() const { return true; }
+  // The `count` largest finite elements of each row, and its mass at the row's temperature (0: not asked for). f32.
+  // temperatures [rows]. REQUIRES: 0 < count <= kMaxTop.
+  static constexpr int64_t kMaxTop = 64;
+  virtual RowTops TopRows(ConstMatrix src, int64_t count, absl::Span<const float> temperatures);
   // For each head and each unit of `kv`'s blocks: max (or mean) over query rows of the sum over the unit's tokens of
   // the row's softmax attention (f32, scale 1/sqrt(head_dim), over all visible keys). out [heads, blocks * (64 /
   // unit_tokens)]. A row that sees nothing adds nothing (and counts for the mean).

@@ -107,6 +107,10 @@ class ProfiledBackend : public Backend {
   void ArgmaxRows(ConstMatrix src, absl::Span<TokenId> best) override {
     Timed("argmax", [&] { backend_->ArgmaxRows(src, best); });
   }
+  bool rows_in_host_memory() const override { return backend_->rows_in_host_memory(); }
+  RowTops TopRows(ConstMatrix src, int64_t count, absl::Span<const float> temperatures) override {
+    return Timed("top", [&] { return backend_->TopRows(src, count, temperatures); });
+  }
   void AttentionMass(const MassQuery& query, const AttentionShape& shape, KvLayerView kv,
                      absl::Span<float> out) override {
     Timed("block scores", [&] { backend_->AttentionMass(query, shape, kv, out); });

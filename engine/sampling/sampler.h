@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -49,21 +50,32 @@ struct SampledToken {
   std::vector<TokenLogprob> top;  // params.logprobs entries, most likely first
 };
 
+// The most likely tokens after a row and the mass of all.
+struct TopTokens {
+  absl::Span<const TokenId> tokens;  // the most likely first, of equals the lower id; -1 where no more are finite
+  absl::Span<const float> logits;
+  double mass_low, mass_high;  // bounds of the sum over all finite logits of exp((logit - largest) / temperature)
+};
+
 // One request's sampler: its penalties' counts and its random generator. Deterministic for a seed, whatever else runs:
 // std::mt19937_64, whose numbers the standard defines, one of them for each token that is not chosen greedily, its
-// upper 53 bits as a fraction of the kept tokens' mass in order of their ids. Ties go to the lower id. Not thread safe.
+// upper 53 bits as a fraction of the kept tokens' mass: first that of the kHead most likely in order of their
+// likelihood, then that of the others in order of their ids. Ties go to the lower id. Not thread safe.
 class Sampler {
  public:
+  static constexpr int kHead = 64;
   // `params` are valid. `prompt` is read for the repetition penalty only.
   Sampler(const SamplingParams& params, absl::Span<const TokenId> prompt, int vocab);
   ~Sampler();
   // Logits [vocab] may be overwritten. One that is not finite is never chosen; if none is finite the result is
   // INTERNAL.
   absl::StatusOr<SampledToken> Sample(absl::Span<float> logits);
-  // Whether the next token is the most likely one, and nothing else of the logits is asked for.
-  bool NeedsOnlyBest() const;
-  // What Sample gives then. `best`: the most likely token, -1 when no logit is finite. REQUIRES: NeedsOnlyBest().
-  absl::StatusOr<SampledToken> SampleBest(TokenId best);
+  // How many of the most likely tokens may decide the next one: 1 for a greedy choice, at most kHead for a drawn one.
+  // 0: all logits are asked for.
+  int TopNeeded() const;
+  // What Sample would give, where `top`, of at least TopNeeded() tokens, decides that; otherwise nothing happens, and
+  // Sample has to be asked.
+  std::optional<SampledToken> SampleTop(const TopTokens& top);
 
  private:
   struct Impl;

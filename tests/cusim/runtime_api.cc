@@ -240,9 +240,9 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
   return cudaSuccess;
 }
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
-  CUSIM_ENTER("cudaEventDestroy");
-  delete event;  // recordings that are on their way live on
-  return cudaSuccess;
+  const RuntimeLock lock;
+  delete event;  // recordings that are on their way live on; a broken device loses it, too
+  return Remember(cusim::TakeFault("cudaEventDestroy"));
 }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   CUSIM_ENTER("cudaEventRecord");

@@ -1,5 +1,6 @@
 // The engine on the CUDA backend, on the emulated device: the invariants of pruning and reuse, and what happens when
 // the device fails or is full.
+#include "engine/ops/profiled_backend.h"
 #include "gmock/gmock.h"
 #include "tests/cusim/faults.h"
 #include "tests/cusim/memory.h"
@@ -75,18 +76,84 @@ TEST_F(CudaEngineTest, SwapsBlocksDuringDecodeAndCopiesThroughPinnedMemoryOnly) 
   EXPECT_EQ(Run(*MakeCudaEngine(kPaperPlan), Request(Prompt(1200), PruningMode::kAuto, 40)), answer);
 }
 
-TEST_F(CudaEngineTest, GreedyTokensChosenOnTheDeviceAreThoseOfTheLogits) {
-  const auto engine = MakeCudaEngine("off");
-  SequenceRequest request = Request(Prompt(100), PruningMode::kOff, 20);
-  const Answer with_logits = Run(*engine, request);
+// The tokens of a request that asks for no log-probabilities: the logits stay on the device.
+std::vector<TokenId> TokensWithoutLogprobs(StudyEngine& engine, SequenceRequest request) {
+  const size_t count = request.sampling.max_tokens;
   request.sampling.logprobs = -1;
-  auto sequence = *engine->Start(std::move(request));
+  auto sequence = *engine.Start(std::move(request));
   PrefillStep step;
-  while (!step.done) step = *engine->PrefillChunk(*sequence);
+  while (!step.done) step = *engine.PrefillChunk(*sequence);
   std::vector<TokenId> tokens = {step.first_token->token};
   Sequence* batch[] = {sequence.get()};
-  while (tokens.size() < 20) tokens.push_back(engine->DecodeStep(batch)[0]->token);
-  EXPECT_EQ(tokens, with_logits.tokens);
+  while (tokens.size() < count) tokens.push_back(engine.DecodeStep(batch)[0]->token);
+  return tokens;
+}
+
+TEST_F(CudaEngineTest, GreedyTokensChosenOnTheDeviceAreThoseOfTheLogits) {
+  const auto engine = MakeCudaEngine("off");
+  const SequenceRequest request = Request(Prompt(100), PruningMode::kOff, 20);
+  EXPECT_EQ(TokensWithoutLogprobs(*engine, request), Run(*engine, request).tokens);
+}
+
+TEST_F(CudaEngineTest, TokensDrawnFromTheMostLikelyOnTheDeviceAreThoseOfTheLogits) {
+  const auto engine = MakeCudaEngine("off");
+  SequenceRequest request = Request(Prompt(100), PruningMode::kOff, 30);
+  request.sampling.temperature = 1;
+  request.sampling.seed = 5;
+  for (const auto& [top_k, top_p] : {std::pair{40, 0.9f}, {0, 0.5f}, {0, 1.0f}}) {
+    request.sampling.top_k = top_k;
+    request.sampling.top_p = top_p;
+    EXPECT_EQ(TokensWithoutLogprobs(*engine, request), Run(*engine, request).tokens) << top_k << ", " << top_p;
+  }
+}
+
+TEST_F(CudaEngineTest, LogitsStayOnTheDeviceWhereTheMostLikelyTokensDecide) {
+  OpProfile profile;
+  const auto engine = MakeEngine("off", 256, nullptr, kPagesBytes,
+                                 MakeProfiledBackend(*MakeBackend("cuda", {.scratch_bytes = 4 << 20}), profile));
+  SequenceRequest request = Request(Prompt(100), PruningMode::kOff, 20);
+  request.sampling.logprobs = -1;
+  request.sampling.temperature = 0.8f;
+  request.sampling.top_k = 40;
+  const auto sequence = *engine->Start(std::move(request));
+  PrefillStep step;
+  while (!step.done) step = *engine->PrefillChunk(*sequence);
+  profile.Clear();
+  Sequence* batch[] = {sequence.get()};
+  for (int i = 0; i < 10; ++i) ASSERT_TRUE(engine->DecodeStep(batch)[0].ok());
+  const auto calls = [&](absl::string_view op) {
+    int64_t count = 0;
+    for (const OpTime& time : profile.times()) count += time.op == op ? time.calls : 0;
+    return count;
+  };
+  EXPECT_EQ(calls("top"), 10);
+  EXPECT_EQ(calls("read rows"), 0);
+}
+
+// Greedy, drawn from the most likely tokens, and with penalties from all logits: each as it does alone.
+TEST_F(CudaEngineTest, RequestsThatChooseTheirTokensInDifferentWaysDecodeTogether) {
+  const auto engine = MakeCudaEngine("off");
+  std::vector<SequenceRequest> requests(3, Request(Prompt(100), PruningMode::kOff, 12));
+  for (SequenceRequest& request : requests) request.sampling.logprobs = -1;
+  requests[1].sampling.temperature = 0.8f;
+  requests[1].sampling.top_p = 0.9f;
+  requests[2].sampling.temperature = 1;
+  requests[2].sampling.repetition_penalty = 1.2f;
+  std::vector<std::unique_ptr<Sequence>> sequences;
+  std::vector<Sequence*> batch;
+  std::vector<std::vector<TokenId>> together;
+  for (const SequenceRequest& request : requests) {
+    sequences.push_back(*engine->Start(request));
+    PrefillStep step;
+    while (!step.done) step = *engine->PrefillChunk(*sequences.back());
+    batch.push_back(sequences.back().get());
+    together.push_back({step.first_token->token});
+  }
+  for (int step = 1; step < 12; ++step) {
+    const auto events = engine->DecodeStep(batch);
+    for (size_t i = 0; i < events.size(); ++i) together[i].push_back(events[i]->token);
+  }
+  for (size_t i = 0; i < requests.size(); ++i) EXPECT_EQ(together[i], TokensWithoutLogprobs(*engine, requests[i])) << i;
 }
 
 TEST_F(CudaEngineTest, ABatchDecodesAsItsSequencesDoAlone) {

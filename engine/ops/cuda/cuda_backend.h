@@ -64,6 +64,8 @@ class CudaBackend : public Backend {
   void GatherRows(ConstMatrix src, absl::Span<const int32_t> rows, Matrix dst) override;
   void ReadRows(ConstMatrix src, absl::Span<float> host) override;
   void ArgmaxRows(ConstMatrix src, absl::Span<TokenId> best) override;
+  bool rows_in_host_memory() const override { return false; }
+  RowTops TopRows(ConstMatrix src, int64_t count, absl::Span<const float> temperatures) override;
   void AttentionMass(const MassQuery& query, const AttentionShape& shape, KvLayerView kv,
                      absl::Span<float> out) override;
   void UnitMeanKeys(int32_t end_position, const AttentionShape& shape, KvLayerView kv, absl::Span<float> out) override;
@@ -78,6 +80,9 @@ class CudaBackend : public Backend {
   const KvPage* PutPages(KvLayerView kv, const AttentionShape& shape);
   void RopeAppend(Matrix qkv, absl::Span<const int32_t> positions, const std::vector<std::byte*>& pages,
                   const Buffer& cos_sin, const AttentionShape& shape);
+  // Makes the list of `rows` on the device: they go up as a bit each, from the first to the last. Returns how many of
+  // them the list has: so many as one op may upload the bits of, at least one.
+  int64_t ListRows(absl::Span<const int32_t> rows, int32_t* list);
   int64_t DecodeRowsThatFit(const AttentionShape& shape, absl::Span<const KvLayerView> kv) const;
   void DecodeSomeRows(ConstMatrix q, absl::Span<const int32_t> positions, const AttentionShape& shape,
                       absl::Span<const KvLayerView> kv, Matrix out);

@@ -139,6 +139,21 @@ void CudaBackend::RopeAppend(Matrix qkv, absl::Span<const int32_t> positions, co
         "RopeAppend");
 }
 
+int64_t CudaBackend::ListRows(absl::Span<const int32_t> rows, int32_t* list) {
+  constexpr int kBits = 32;
+  const int64_t most_words = ring_->max_piece_bytes() / static_cast<int64_t>(sizeof(uint32_t));
+  const int64_t first_row = rows.front() / kBits * kBits;
+  const auto end = std::lower_bound(rows.begin(), rows.end(), first_row + most_words * kBits);
+  const int64_t words = (*(end - 1) - first_row) / kBits + 1;
+  const UploadRing::Piece<uint32_t> mask = ring_->Reserve<uint32_t>(words);
+  std::fill_n(mask.host, words, 0);
+  for (auto row = rows.begin(); row != end; ++row) mask.host[(*row - first_row) / kBits] |= 1u << (*row % kBits);
+  ring_->Send();
+  Check(cuda::ListRows(mask.device, static_cast<int>(words), static_cast<int>(first_row), list, compute_.get()),
+        "ListRows");
+  return end - rows.begin();
+}
+
 // dst may be src: rows only move to the front, so pieces that pass through the scratch memory in order overwrite
 // nothing that a later piece reads.
 void CudaBackend::GatherRows(ConstMatrix src, absl::Span<const int32_t> rows, Matrix dst) {
@@ -146,15 +161,15 @@ void CudaBackend::GatherRows(ConstMatrix src, absl::Span<const int32_t> rows, Ma
   BeforeWrite(dst);
   const int64_t count = static_cast<int64_t>(rows.size()), stride = PaddedStride(src.cols);
   const bool overlaps = MemoryRange(src).Overlaps(MemoryRange(dst));
-  const int64_t fit = overlaps ? RowsThatFit(stride * DTypeBytes(DType::kF32)) : count;
-  const int64_t most = std::min(fit, ring_->max_piece_bytes() / static_cast<int64_t>(sizeof(int32_t)));
-  for (int64_t row = 0; row < count; row += most) {
-    const int64_t piece = std::min(most, count - row);
-    const int32_t* indices = ring_->Put(rows.subspan(row, piece));
-    ring_->Send();
+  const int64_t row_bytes = overlaps ? stride * DTypeBytes(DType::kF32) : 0;
+  const int64_t most = RowsThatFit(row_bytes + static_cast<int64_t>(sizeof(int32_t)));
+  for (int64_t row = 0, piece = 0; row < count; row += piece) {
+    const int64_t wanted = std::min(most, count - row);
+    auto* list = reinterpret_cast<int32_t*>(static_cast<std::byte*>(scratch_->data()) + wanted * row_bytes);
+    piece = ListRows(rows.subspan(row, wanted), list);
     const Matrix to = dst.Rows(row, piece);
     const Matrix through = overlaps ? Matrix{scratch_->data(), DType::kF32, piece, src.cols, stride} : to;
-    Check(cuda::GatherRows(F32(src), src.stride, indices, F32(through), through.stride, static_cast<int>(piece),
+    Check(cuda::GatherRows(F32(src), src.stride, list, F32(through), through.stride, static_cast<int>(piece),
                            static_cast<int>(src.cols), compute_.get()),
           "GatherRows");
     if (!overlaps) continue;
@@ -176,6 +191,39 @@ void CudaBackend::ArgmaxRows(ConstMatrix src, absl::Span<TokenId> best) {
           "ArgmaxRows");
     Download(indices, rows * static_cast<int64_t>(sizeof(int32_t)), best.data() + row);
   }
+}
+
+RowTops CudaBackend::TopRows(ConstMatrix src, int64_t count, absl::Span<const float> temperatures) {
+  static_assert(kMaxTop == kMostTop);
+  SLIMFILL_CHECK(count > 0 && count <= kMaxTop);
+  BeforeRead(src);
+  RowTops tops;
+  const int64_t elements = count + 1, cols = src.cols;
+  const int64_t element_bytes = elements * static_cast<int64_t>(sizeof(TopElement));
+  const int64_t row_scratch = TopScratchBytes(static_cast<int>(cols), static_cast<int>(count));
+  const int64_t most = std::min(RowsThatFit(element_bytes + row_scratch),
+                                ring_->max_piece_bytes() / static_cast<int64_t>(sizeof(float)));
+  std::vector<TopElement> host;
+  for (int64_t row = 0; row < src.rows; row += most) {
+    const int64_t rows = std::min(most, src.rows - row);
+    auto* top = static_cast<TopElement*>(scratch_->data());
+    const float* device_temperatures = ring_->Put(temperatures.subspan(row, rows));
+    ring_->Send();
+    Check(cuda::TopRows(F32(src.Rows(row, rows)), src.stride, static_cast<int>(count), device_temperatures,
+                        top + rows * elements, top, static_cast<int>(rows), static_cast<int>(cols), compute_.get()),
+          "TopRows");
+    host.resize(rows * elements);
+    Download(top, rows * element_bytes, host.data());
+    for (int64_t i = 0; i < rows * elements; ++i) {
+      if (i % elements == count) {
+        tops.masses.push_back(host[i].value);
+      } else {
+        tops.indices.push_back(host[i].index);
+        tops.values.push_back(host[i].value);
+      }
+    }
+  }
+  return tops;
 }
 
 }  // namespace slimfill::engine::cuda

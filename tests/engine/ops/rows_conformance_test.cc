@@ -214,6 +214,101 @@ TEST_P(RowOpsTest, ChoosesTheFirstOfTheLargestFiniteElements) {
   }
 }
 
+TEST_P(RowOpsTest, GathersAnyOfManyRows) {
+  constexpr int64_t kRows = 70000;
+  std::vector<float> values(kRows);
+  std::iota(values.begin(), values.end(), 0.0f);
+  const std::vector<std::vector<int32_t>> kept = {
+      {0}, {31, 32}, {69999}, {0, 69999}, {5, 8191, 8192, 8193, 33000, 65535, 65536, 69998}, [] {
+        std::vector<int32_t> blocks;  // of 64 rows, some side by side, not at the beginning of a word
+        for (int32_t block : {3, 4, 5, 200, 512, 513, 1000}) {
+          for (int32_t i = 0; i < 64; ++i) blocks.push_back(17 + block * 64 + i);
+        }
+        return blocks;
+      }()};
+  for (const std::vector<int32_t>& rows : kept) {
+    const int64_t count = static_cast<int64_t>(rows.size());
+    const std::vector<float> want(rows.begin(), rows.end());
+    TestMatrix src(*backend_, DType::kF32, kRows, 1, values), dst(*backend_, DType::kF32, count, 1);
+    backend_->GatherRows(src.view(), rows, dst.view());
+    EXPECT_EQ(dst.Read(), want);
+    backend_->GatherRows(src.view(), rows, src.view().Rows(0, count));
+    std::vector<float> in_place(count);
+    backend_->ReadRows(src.view().Rows(0, count), absl::MakeSpan(in_place));
+    EXPECT_EQ(in_place, want);
+  }
+}
+
+// Rows of all kinds, and what TopRows has to tell of them.
+struct TopRowsCase {
+  static constexpr int64_t kRows = 6;
+  TopRowsCase(int64_t cols, int64_t count, uint64_t seed) : values(Random(seed).Values(kRows * cols, 3.0f)) {
+    constexpr float kInf = std::numeric_limits<float>::infinity(), kNan = std::numeric_limits<float>::quiet_NaN();
+    for (int64_t j = 0; j < cols; ++j) {
+      values[cols + j] = j % 6 == 0 ? -0.0f : static_cast<float>(j % 3);  // equals, 0 and -0 among them
+      values[2 * cols + j] = static_cast<float>(j) / 50;                  // the best come last
+      if (j % 10 != 9) values[3 * cols + j] = j % 2 == 0 ? kNan : kInf;
+      values[4 * cols + j] = -kInf;
+      values[5 * cols + j] *= 1e38f;
+    }
+    for (int64_t row = 0; row < kRows; ++row) Expect(values.data() + row * cols, cols, count, temperatures[row]);
+  }
+  void Expect(const float* row, int64_t cols, int64_t count, float temperature) {
+    std::vector<TokenId> order;
+    for (int64_t j = 0; j < cols; ++j) {
+      if (std::isfinite(row[j])) order.push_back(static_cast<TokenId>(j));
+    }
+    std::stable_sort(order.begin(), order.end(), [row](TokenId a, TokenId b) { return row[a] > row[b]; });
+    for (int64_t k = 0; k < count; ++k) {
+      const bool there = k < static_cast<int64_t>(order.size());
+      want.indices.push_back(there ? order[k] : -1);
+      want.values.push_back(there ? row[order[k]] : 0.0f);
+    }
+    double mass = 0;
+    for (TokenId j : order) mass += std::exp((double{row[j]} - row[order[0]]) / temperature);
+    want.masses.push_back(static_cast<float>(mass));
+  }
+  const std::vector<float> temperatures = {1, 0.7f, 1.5f, 0.3f, 1, 2};
+  std::vector<float> values;
+  RowTops want;
+};
+
+TEST_P(RowOpsTest, TopRowsAreTheLargestFiniteElementsInOrderAndTheMassOfAll) {
+  for (const int64_t cols : {1, 5, 64, 1000, 3001, 20000}) {
+    for (const int64_t count : {1, 7, 64}) {
+      const TopRowsCase rows(cols, count, 46);
+      const TestMatrix matrix(*backend_, DType::kF32, TopRowsCase::kRows, cols, rows.values);
+      const RowTops got = backend_->TopRows(matrix.view(), count, rows.temperatures);
+      EXPECT_EQ(got.indices, rows.want.indices) << cols << ", " << count;
+      EXPECT_EQ(got.values, rows.want.values) << cols << ", " << count;
+      ASSERT_EQ(got.masses.size(), rows.want.masses.size());
+      for (size_t i = 0; i < got.masses.size(); ++i) {
+        // Half of what is promised: the sampler's own sums are apart from the true ones, too.
+        EXPECT_NEAR(got.masses[i], rows.want.masses[i], rows.want.masses[i] * RowTops::kMassError / 2)
+            << cols << ", " << count << ", row " << i;
+      }
+      for (int64_t i = 0; i < TopRowsCase::kRows; ++i) {
+        const RowTops alone =
+            backend_->TopRows(matrix.view().Rows(i, 1), count, absl::MakeConstSpan(rows.temperatures).subspan(i, 1));
+        EXPECT_EQ(alone.masses[0], got.masses[i]) << "a row alone equals the row in a batch";
+        EXPECT_EQ(alone.indices[0], got.indices[i * count]);
+      }
+    }
+  }
+}
+
+TEST_P(RowOpsTest, TopRowsWithoutTheirMass) {
+  std::vector<float> values(9000);
+  for (size_t j = 0; j < values.size(); ++j) values[j] = static_cast<float>(j * 37 % 9000);  // each number once
+  const TestMatrix matrix(*backend_, DType::kF32, 1, 9000, values);
+  const RowTops tops = backend_->TopRows(matrix.view(), 30, {0.0f});
+  for (int k = 0; k < 30; ++k) {
+    EXPECT_EQ(tops.values[k], 8999 - k);
+    EXPECT_EQ(tops.values[k], values[tops.indices[k]]);
+  }
+  EXPECT_EQ(tops.masses[0], 0) << "at temperature 0 it is not asked for";
+}
+
 TEST_P(RowOpsTest, ReadsWhatWasThereWhenTheReadBegan) {
   const int64_t bytes = 100 * 1000;
   std::vector<std::unique_ptr<Buffer>> pages;

@@ -8,6 +8,7 @@
 #include <limits>
 #include <map>
 #include <numeric>
+#include <optional>
 #include <random>
 
 namespace slimfill::engine {
@@ -306,19 +307,19 @@ TEST(SamplerTest, LargeVocabulariesKeepTheSameTokensAsSortingDoes) {
       const TokenId token = SampleOnce(sampler, logits);
       EXPECT_TRUE(is_kept[token]) << "round " << round << " token " << token;
     }
-    // The draw walks the kept tokens in order of their ids, so the same fraction of mass gives the same token.
-    std::vector<TokenId> by_id = kept;
-    std::sort(by_id.begin(), by_id.end());
+    // The draw walks the kept tokens in the documented order, so the same fraction of mass gives the same token.
+    std::vector<TokenId> in_order = kept;
+    std::sort(in_order.begin() + std::min<size_t>(in_order.size(), Sampler::kHead), in_order.end());
     const float max = *std::max_element(logits.begin(), logits.end());
     std::mt19937_64 generator(params.seed);
     Sampler again(params, {}, 20000);
     int same = 0;
     for (int i = 0; i < 20; ++i) {
       double total = 0;
-      for (TokenId token : by_id) total += std::exp((logits[token] - max) / params.temperature);
+      for (TokenId token : in_order) total += std::exp((logits[token] - max) / params.temperature);
       double left = static_cast<double>(generator() >> 11) * 0x1p-53 * total;
       TokenId expected = -1;
-      for (TokenId token : by_id) {
+      for (TokenId token : in_order) {
         expected = token;
         if ((left -= std::exp((logits[token] - max) / params.temperature)) < 0) break;
       }
@@ -326,6 +327,142 @@ TEST(SamplerTest, LargeVocabulariesKeepTheSameTokensAsSortingDoes) {
     }
     EXPECT_EQ(same, 20) << "round " << round;
   }
+}
+
+// What a device tells of logits: its sum is off by `error`, its bounds are as wide as the backend's.
+struct Told {
+  Told(const std::vector<float>& all, float temperature, double error) {
+    for (TokenId token = 0; token < static_cast<TokenId>(all.size()); ++token) {
+      if (std::isfinite(all[token])) tokens.push_back(token);
+    }
+    std::stable_sort(tokens.begin(), tokens.end(), [&](TokenId a, TokenId b) { return all[a] > all[b]; });
+    for (TokenId token : tokens) {
+      logits.push_back(all[token]);
+      mass += std::exp((double{all[token]} - all[tokens[0]]) / temperature);
+    }
+    mass *= 1 + error;
+    tokens.resize(Sampler::kHead + 5, -1);  // more than are needed
+    logits.resize(Sampler::kHead + 5, 0);
+  }
+  TopTokens view() const { return {tokens, logits, mass * (1 - 1e-4), mass * (1 + 1e-4)}; }
+  std::vector<TokenId> tokens;
+  std::vector<float> logits;
+  double mass = 0;
+};
+
+struct Draws {
+  int drawn = 0;
+  int from_top = 0;  // that the most likely tokens decided
+};
+
+// Of two samplers one is told what the most likely tokens are, and asks for all logits only where those do not decide:
+// both draw the same.
+void DrawBothWays(const SamplingParams& params, const std::vector<float>& logits, double error, Draws& draws) {
+  const int vocab = static_cast<int>(logits.size());
+  const Told told(logits, params.temperature, error);
+  Sampler sampler(params, {}, vocab), whole(params, {}, vocab);
+  for (int i = 0; i < 40; ++i) {
+    const std::optional<SampledToken> sampled = sampler.SampleTop(told.view());
+    draws.from_top += sampled.has_value();
+    ++draws.drawn;
+    const TokenId token = sampled.has_value() ? sampled->token : SampleOnce(sampler, logits);
+    EXPECT_EQ(token, SampleOnce(whole, logits)) << i << ", seed " << params.seed;
+  }
+}
+
+TEST(SamplerTest, TheMostLikelyTokensAloneGiveWhatAllLogitsGive) {
+  std::mt19937 random(9);
+  Draws draws;
+  for (int round = 0; round < 600; ++round) {
+    std::normal_distribution<float> normal(0, 0.5f + 0.5f * static_cast<float>(round % 8));
+    std::vector<float> logits(round % 9 == 0 ? 40 : 500);
+    for (float& logit : logits) logit = round % 3 == 0 ? std::round(normal(random)) : normal(random);
+    logits[7] = kInfinity;
+    logits[8] = kNan;
+    SamplingParams params = AtTemperature(0.3f + 0.3f * static_cast<float>(round % 4), round);
+    if (round % 5 < 2) params.top_k = 1 + round % 130;
+    if (round % 2 == 0) params.top_p = 0.05f + 0.0949f * static_cast<float>(round % 11);
+    if (round % 7 == 0) params.min_p = 0.02f * static_cast<float>(1 + round % 5);
+    DrawBothWays(params, logits, 0.9e-4 * (round % 3 - 1), draws);
+  }
+  EXPECT_GT(draws.from_top, draws.drawn / 2);
+  EXPECT_LT(draws.from_top, draws.drawn);
+}
+
+// Where a boundary lies between the bounds of the mass, the most likely tokens must not decide.
+TEST(SamplerTest, AMassThatIsNotKnownWellEnoughDecidesNothing) {
+  std::vector<float> logits(1000, 0.0f);  // 64 of 1000 equals: each has 0.001
+  SamplingParams params = AtTemperature(1);
+  Draws draws;
+  for (uint64_t seed = 0; seed < 300; ++seed) {
+    params.seed = seed;
+    DrawBothWays(params, logits, seed % 2 == 0 ? 0.99e-4 : -0.99e-4, draws);
+  }
+  EXPECT_NEAR(draws.from_top, draws.drawn * 0.064, draws.drawn * 0.01);
+  params.top_p = 0.02f;  // at the edge of the 20th
+  Draws at_the_edge;
+  DrawBothWays(params, logits, 0, at_the_edge);
+  EXPECT_EQ(at_the_edge.from_top, 0);
+  params.top_p = 0.0205f;
+  Draws inside;
+  DrawBothWays(params, logits, 0, inside);
+  EXPECT_EQ(inside.from_top, inside.drawn);
+}
+
+TEST(SamplerTest, MorePossibleTokensThanTheHeadHoldAreDrawnByTheirProbabilities) {
+  // Ten groups of twenty equals, in an order that mixes them: the head ends within a group.
+  std::vector<double> p(200), of_group = {.25, .2, .15, .12, .1, .08, .05, .03, .01, .01};
+  for (int i = 0; i < 200; ++i) p[i] = of_group[i % 10] / 20;
+  const auto expect = [&](const SamplingParams& params, const std::vector<double>& want) {
+    const auto counts = Histogram(params, LogsOf(p), 40000);
+    double groups = 0, tokens = 0;  // chi-square of groups, and of tokens
+    std::vector<double> group_counts(10), group_want(10);
+    for (int i = 0; i < 200; ++i) {
+      const int count = counts.count(i) > 0 ? counts.at(i) : 0;
+      group_counts[i % 10] += count;
+      group_want[i % 10] += want[i] * 40000;
+      if (want[i] == 0) {
+        EXPECT_EQ(count, 0) << i;
+      } else {
+        tokens += std::pow(count - want[i] * 40000, 2) / (want[i] * 40000);
+      }
+    }
+    for (int g = 0; g < 10; ++g) {
+      if (group_want[g] > 0) groups += std::pow(group_counts[g] - group_want[g], 2) / group_want[g];
+    }
+    EXPECT_LT(groups, 33.7);  // 99.99 % quantiles of up to 9 and 199 degrees of freedom
+    EXPECT_LT(tokens, 283);
+  };
+  expect(AtTemperature(1, 11), p);
+  SamplingParams params = AtTemperature(1, 12);
+  params.top_p = 0.812f;  // five groups, which have 0.82, but for one token of 0.005
+  std::vector<double> nucleus(200, 0);
+  double mass = 0;
+  for (int g = 0; g < 5; ++g) {
+    for (int i = g; i < 200 && mass < 0.812; i += 10) mass += nucleus[i] = p[i];
+  }
+  for (double& probability : nucleus) probability /= mass;
+  expect(params, nucleus);
+}
+
+TEST(SamplerTest, AllLogitsAreNeededForWhatTheMostLikelyDoNotTell) {
+  const auto needed = [](const auto& change) {
+    SamplingParams params = AtTemperature(1);
+    params.top_k = 20;
+    change(params);
+    return Sampler(params, {}, 100).TopNeeded();
+  };
+  EXPECT_EQ(needed([](SamplingParams&) {}), 20);
+  EXPECT_EQ(needed([](SamplingParams& params) { params.temperature = 0; }), 1);
+  for (int top_k : {0, 64, 80, 100}) {
+    EXPECT_EQ(needed([&](SamplingParams& params) { params.top_k = top_k; }), 64) << top_k;
+  }
+  EXPECT_EQ(needed([](SamplingParams& params) { params.logprobs = 0; }), 0);
+  EXPECT_EQ(needed([](SamplingParams& params) { params.presence_penalty = 1; }), 0);
+  EXPECT_EQ(needed([](SamplingParams& params) { params.forced_tokens = {3}; }), 0);
+  Sampler greedy(AtTemperature(0), {}, 100);
+  EXPECT_EQ(greedy.SampleTop({{7}})->token, 7);
+  EXPECT_FALSE(greedy.SampleTop({{-1}}).has_value()) << "nothing finite: Sample says so";
 }
 
 TEST(SamplerTest, ForcedTokensComeFirstWithTheModelsOwnLogprobs) {

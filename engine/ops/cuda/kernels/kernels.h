@@ -45,6 +45,9 @@ cudaError_t AddBias(const float* x, int64_t x_stride, const float* bias, bool ac
 cudaError_t AddBias(const float* x, int64_t x_stride, const float* bias, __nv_bfloat16* out, int64_t out_stride,
                     int rows, int cols, cudaStream_t stream);
 
+// rows = first_row + the places of the bits set in mask [words], in order; as many as there are.
+cudaError_t ListRows(const uint32_t* mask, int words, int first_row, int32_t* rows, cudaStream_t stream);
+
 // out[i] = x[indices[i]], f32. REQUIRES: out and x do not overlap.
 cudaError_t GatherRows(const float* x, int64_t x_stride, const int32_t* indices, float* out, int64_t out_stride,
                        int rows, int cols, cudaStream_t stream);
@@ -57,6 +60,23 @@ cudaError_t DequantizeRows(GgmlType type, const uint8_t* stored, int64_t row_byt
 
 // The index of the largest finite element of each row, the first of equals, -1 where none is finite; logits f32.
 cudaError_t ArgmaxRows(const float* logits, int64_t stride, int32_t* out, int rows, int cols, cudaStream_t stream);
+
+// The `count` largest finite elements of each row, the largest first, of equals the first one first; index -1 where
+// there are no more. Behind them, as a value, the sum over the row's finite elements of exp((element - largest) /
+// temperature), 0 at temperature 0. temperatures [rows], out [rows, count + 1]. REQUIRES: 0 < count <= kMostTop.
+inline constexpr int kMostTop = 64;
+inline constexpr int kTopSplitColumns = 8192;  // that one thread block chooses among
+constexpr int TopSplits(int cols) { return (cols + kTopSplitColumns - 1) / kTopSplitColumns; }
+struct TopElement {
+  int32_t index;
+  float value;
+};
+// What each row needs as scratch, aligned to 8 bytes.
+constexpr int64_t TopScratchBytes(int cols, int count) {
+  return int64_t{TopSplits(cols)} * (count * int64_t{sizeof(uint64_t)} + int64_t{sizeof(float)});
+}
+cudaError_t TopRows(const float* x, int64_t stride, int count, const float* temperatures, void* scratch,
+                    TopElement* out, int rows, int cols, cudaStream_t stream);
 
 // Causal attention of `rows` queries (positions ascending) over pages in block order. page_counts[i]: how many pages
 // the rows [i * kFlashRowTile, ..) see, as an upper bound. q, out bf16 [rows, heads, head_dim]. REQUIRES: rows of q and

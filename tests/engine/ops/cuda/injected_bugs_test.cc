@@ -216,6 +216,37 @@ TEST_F(InjectedBugsTest, ArgmaxRows) {
       1, 0);
 }
 
+TEST_F(InjectedBugsTest, TopRows) {
+  CheckKernel(
+      [](Backend& backend, const auto& begin) {
+        Random random(10);
+        const TestMatrix x(backend, DType::kF32, 1, 2500, random.Values(2500));
+        const Bug bug(begin);
+        const RowTops tops = backend.TopRows(x.view(), 20, {1.0f});
+        std::vector<float> all = tops.values;
+        all.insert(all.end(), tops.indices.begin(), tops.indices.end());
+        all.push_back(tops.masses[0]);
+        return all;
+      },
+      4, 0);
+}
+
+TEST_F(InjectedBugsTest, ListRows) {
+  CheckKernel(
+      [](Backend& backend, const auto& begin) {
+        constexpr int kRows = 9000;  // more bits than a thread block takes at once
+        Random random(11);
+        const TestMatrix x(backend, DType::kF32, kRows, 1, random.Values(kRows));
+        std::vector<int32_t> rows;
+        for (int i = 0; i < kRows; i += 1 + i % 97) rows.push_back(i);
+        const TestMatrix out(backend, DType::kF32, static_cast<int64_t>(rows.size()), 1);
+        const Bug bug(begin);
+        backend.GatherRows(x.view(), rows, out.view());
+        return out.Read();
+      },
+      2, 0);
+}
+
 // ---- The host: streams that do not wait for each other, buffers used again too early ----
 
 constexpr int64_t kPageBytes = 1024;
@@ -390,20 +421,22 @@ TEST_F(InjectedBugsTest, TheArgumentsRingIsUsedAgainOnlyWhenItsCopyIsDone) {
   scratch_bytes_ = 16 << 10;
   CheckHost(
       [](Backend& backend, const auto& begin) {
-        constexpr int kRows = 150, kOps = 6;
+        constexpr int kRows = 150, kKept = 100, kOps = 24;  // an op has 256 bytes
         Random random(3);
         const TestMatrix x(backend, DType::kF32, kRows, 1, random.Values(kRows));
         std::vector<std::unique_ptr<TestMatrix>> outs;
-        for (int i = 0; i < kOps; ++i) outs.push_back(std::make_unique<TestMatrix>(backend, DType::kF32, kRows, 1));
+        for (int i = 0; i < kOps; ++i) outs.push_back(std::make_unique<TestMatrix>(backend, DType::kF32, kKept, 1));
         const Bug bug(begin);
         for (int i = 0; i < kOps; ++i) {
-          std::vector<int32_t> rows(kRows);
-          for (int j = 0; j < kRows; ++j) rows[j] = (j * 7 + i) % kRows;
+          std::vector<int32_t> rows;
+          for (int j = 0; j < kRows; ++j) {
+            if ((j + i) % 3 != 0) rows.push_back(j);
+          }
           backend.GatherRows(x.view(), rows, outs[i]->view());
         }
-        std::vector<float> result(2 * kRows);
-        for (int i = 0; i < 2; ++i) {
-          backend.ReadRows(outs[i]->view(), absl::MakeSpan(result).subspan(i * kRows, kRows));
+        std::vector<float> result(8 * kKept);  // of the ring's first two parts
+        for (int i = 0; i < 8; ++i) {
+          backend.ReadRows(outs[i]->view(), absl::MakeSpan(result).subspan(i * kKept, kKept));
         }
         return result;
       },
