@@ -2,6 +2,7 @@
 
 #include <fstream>
 #include <iterator>
+#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -32,10 +33,10 @@ PrunePlan WithScore(PrunePlan plan, ScoreKind score) {
     stage.score = score;
     stage.heads.clear();
     if (stage.keep_score == 0) continue;
-    stage.keep_bands.clear();
     stage.keep_tokens = 0;
-    stage.keep_ratio = stage.max_ratio;
-    stage.keep_score = stage.max_ratio = 0;
+    stage.keep_ratio = std::exchange(stage.max_ratio, 0);
+    stage.keep_bands = std::exchange(stage.max_bands, {});
+    stage.keep_score = 0;
   }
   return WithoutSafety(std::move(plan));
 }

@@ -4,12 +4,21 @@
 #include "base/status.h"
 
 namespace slimfill::engine {
-double PlanStage::RatioFor(int64_t prompt_tokens) const {
-  for (const KeepBand& band : keep_bands) {
+namespace {
+
+// The ratio of the band that a prompt falls into; `ratio` without bands.
+double BandRatio(const std::vector<KeepBand>& bands, double ratio, int64_t prompt_tokens) {
+  for (const KeepBand& band : bands) {
     if (band.up_to_tokens == 0 || prompt_tokens <= band.up_to_tokens) return band.ratio;
   }
-  return keep_bands.empty() ? keep_ratio : keep_bands.back().ratio;
+  return bands.empty() ? ratio : bands.back().ratio;
 }
+
+}  // namespace
+
+double PlanStage::RatioFor(int64_t prompt_tokens) const { return BandRatio(keep_bands, keep_ratio, prompt_tokens); }
+
+double PlanStage::MaxRatioFor(int64_t prompt_tokens) const { return BandRatio(max_bands, max_ratio, prompt_tokens); }
 
 bool PrunePlan::Uses(ScoreKind score) const {
   return std::any_of(stages.begin(), stages.end(), [score](const PlanStage& stage) { return stage.score == score; });
@@ -23,6 +32,23 @@ int PrunePlan::LocalBlocksFor(int64_t prompt_tokens) const {
 }
 
 namespace {
+
+// A ratio, or ratios by bands of length.
+absl::Status CheckBands(const std::string& where, const char* key, std::vector<KeepBand> bands, double ratio) {
+  if (ratio != 0) bands.push_back({0, ratio});
+  for (size_t i = 0; i < bands.size(); ++i) {
+    if (!(bands[i].ratio > 0 && bands[i].ratio <= 1)) {
+      return absl::InvalidArgumentError(absl::StrCat(where, ": ", key, " is ", bands[i].ratio, ", must be in (0, 1]"));
+    }
+    const bool last = i + 1 == bands.size();
+    const int64_t least = i == 0 ? 1 : bands[i - 1].up_to_tokens + 1;
+    if (last ? bands[i].up_to_tokens != 0 : bands[i].up_to_tokens < least) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(where, ": ", key, "'s up_to_tokens must increase, and be 0 (any length) in the last band"));
+    }
+  }
+  return absl::OkStatus();
+}
 
 absl::Status CheckStage(const PlanStage& stage, const ModelConfig& config) {
   const std::string where = absl::StrCat("plan stage at layer ", stage.prune_layer);
@@ -39,27 +65,16 @@ absl::Status CheckStage(const PlanStage& stage, const ModelConfig& config) {
   if (stage.keep_mass != 0 && !(stage.keep_mass > 0 && stage.keep_mass <= 1)) {
     return absl::InvalidArgumentError(absl::StrCat(where, ": keep_mass is ", stage.keep_mass, ", must be in (0, 1]"));
   }
-  std::vector<KeepBand> bands = stage.keep_bands;
-  if (stage.keep_ratio != 0) bands.push_back({0, stage.keep_ratio});
-  for (size_t i = 0; i < bands.size(); ++i) {
-    if (!(bands[i].ratio > 0 && bands[i].ratio <= 1)) {
-      return absl::InvalidArgumentError(absl::StrCat(where, ": keep_ratio is ", bands[i].ratio, ", must be in (0, 1]"));
-    }
-    const bool last = i + 1 == bands.size();
-    const int64_t least = i == 0 ? 1 : bands[i - 1].up_to_tokens + 1;
-    if (last ? bands[i].up_to_tokens != 0 : bands[i].up_to_tokens < least) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(where, ": keep_ratio's up_to_tokens must increase, and be 0 (any length) in the last band"));
-    }
-  }
+  SLIMFILL_RETURN_IF_ERROR(CheckBands(where, "keep_ratio", stage.keep_bands, stage.keep_ratio));
+  SLIMFILL_RETURN_IF_ERROR(CheckBands(where, "max_ratio", stage.max_bands, stage.max_ratio));
   if (stage.keep_tokens < 0) {
     return absl::InvalidArgumentError(
         absl::StrCat(where, ": keep_tokens is ", stage.keep_tokens, ", must be positive"));
   }
-  if (!(stage.keep_score >= 0 && stage.keep_score <= 1 && stage.max_ratio >= 0 && stage.max_ratio <= 1) ||
-      (stage.keep_score > 0) != (stage.max_ratio > 0)) {
-    return absl::InvalidArgumentError(absl::StrCat(where, ": keep_score ", stage.keep_score, " and max_ratio ",
-                                                   stage.max_ratio, " go together, each in (0, 1]"));
+  const bool has_most = stage.max_ratio != 0 || !stage.max_bands.empty();
+  if (!(stage.keep_score >= 0 && stage.keep_score <= 1) || (stage.keep_score > 0) != has_most) {
+    return absl::InvalidArgumentError(absl::StrCat(where, ": keep_score is ", stage.keep_score,
+                                                   ", must be in (0, 1], and goes together with max_ratio"));
   }
   if ((stage.score == ScoreKind::kHeads) == stage.heads.empty()) {
     return absl::InvalidArgumentError(absl::StrCat(where, ": heads go with score \"heads\", and only with it"));

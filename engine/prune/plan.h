@@ -47,13 +47,16 @@ struct PlanStage {
   int64_t keep_tokens = 0;
   double keep_mass = 0;
   // Prompts where many blocks compete keep more: every block that scores at least `keep_score` of the best one outside
-  // the forced blocks, up to `max_ratio` of the prompt's. 0: what is kept does not depend on the scores.
+  // the forced blocks, up to `max_ratio` of the prompt's, or what `max_bands` say for its length. 0: what is kept does
+  // not depend on the scores.
   double keep_score = 0;
   double max_ratio = 0;
+  std::vector<KeepBand> max_bands;
   ScoreKind score = ScoreKind::kAttention;
   std::vector<LayerHead> heads;  // kHeads: all at layers of this stage or just before, <= prune_layer
 
   double RatioFor(int64_t prompt_tokens) const;  // 0 with keep_tokens and keep_mass
+  double MaxRatioFor(int64_t prompt_tokens) const;
 };
 
 // Where a token's own attention leads, far behind it, its unit is linked to the one looked at. Scores spread along

@@ -80,15 +80,18 @@ Json HeadsToJson(const std::vector<LayerHead>& heads) {
   return json;
 }
 
+void WriteRatio(const char* key, double ratio, const std::vector<KeepBand>& bands, Json& json) {
+  if (ratio > 0) json[key] = ratio;
+  for (const KeepBand& band : bands) json[key].push_back({{"up_to_tokens", band.up_to_tokens}, {"ratio", band.ratio}});
+}
+
 Json StageToJson(const PlanStage& stage) {
   Json json = {{"prune_layer", stage.prune_layer}};
   if (stage.keep_tokens > 0) json["keep_tokens"] = stage.keep_tokens;
   if (stage.keep_mass > 0) json["keep_mass"] = stage.keep_mass;
-  if (stage.keep_ratio > 0) json["keep_ratio"] = stage.keep_ratio;
-  for (const KeepBand& band : stage.keep_bands) {
-    json["keep_ratio"].push_back({{"up_to_tokens", band.up_to_tokens}, {"ratio", band.ratio}});
-  }
-  if (stage.keep_score > 0) json.update({{"keep_score", stage.keep_score}, {"max_ratio", stage.max_ratio}});
+  WriteRatio("keep_ratio", stage.keep_ratio, stage.keep_bands, json);
+  if (stage.keep_score > 0) json["keep_score"] = stage.keep_score;
+  WriteRatio("max_ratio", stage.max_ratio, stage.max_bands, json);
   json["score"] = ScoreName(stage.score);
   if (!stage.heads.empty()) json["heads"] = HeadsToJson(stage.heads);
   return json;
@@ -111,15 +114,15 @@ absl::StatusOr<std::vector<LayerHead>> ParseHeads(ObjectReader& reader) {
 }
 
 // A number, or bands of length.
-absl::Status ParseKeepRatio(ObjectReader& reader, PlanStage& stage) {
-  const Json* member = reader.Member("keep_ratio");
-  if (member == nullptr || !member->is_array()) return reader.Read("keep_ratio", stage.keep_ratio);
+absl::Status ParseRatio(ObjectReader& reader, const char* key, double& ratio, std::vector<KeepBand>& bands) {
+  const Json* member = reader.Member(key);
+  if (member == nullptr || !member->is_array()) return reader.Read(key, ratio);
   const char* kForm = "must be a number or a list of {up_to_tokens, ratio}";
-  if (member->empty() || member->size() > 16) return reader.Bad("keep_ratio", kForm);
+  if (member->empty() || member->size() > 16) return reader.Bad(key, kForm);
   for (const Json& json : *member) {
-    if (!json.is_object()) return reader.Bad("keep_ratio", kForm);
-    ObjectReader band_reader(json, "plan keep_ratio");
-    KeepBand& band = stage.keep_bands.emplace_back();
+    if (!json.is_object()) return reader.Bad(key, kForm);
+    ObjectReader band_reader(json, absl::StrCat("plan ", key));
+    KeepBand& band = bands.emplace_back();
     SLIMFILL_RETURN_IF_ERROR(band_reader.Read("up_to_tokens", band.up_to_tokens));
     SLIMFILL_RETURN_IF_ERROR(band_reader.Read("ratio", band.ratio));
     SLIMFILL_RETURN_IF_ERROR(band_reader.Finish());
@@ -145,11 +148,11 @@ absl::StatusOr<PlanStage> ParseStage(const Json& json, const std::string& where)
   PlanStage stage;
   std::string score;
   SLIMFILL_RETURN_IF_ERROR(reader.Read("prune_layer", stage.prune_layer));
-  SLIMFILL_RETURN_IF_ERROR(ParseKeepRatio(reader, stage));
+  SLIMFILL_RETURN_IF_ERROR(ParseRatio(reader, "keep_ratio", stage.keep_ratio, stage.keep_bands));
   SLIMFILL_RETURN_IF_ERROR(reader.Read("keep_tokens", stage.keep_tokens));
   SLIMFILL_RETURN_IF_ERROR(reader.Read("keep_mass", stage.keep_mass));
   SLIMFILL_RETURN_IF_ERROR(reader.Read("keep_score", stage.keep_score));
-  SLIMFILL_RETURN_IF_ERROR(reader.Read("max_ratio", stage.max_ratio));
+  SLIMFILL_RETURN_IF_ERROR(ParseRatio(reader, "max_ratio", stage.max_ratio, stage.max_bands));
   SLIMFILL_RETURN_IF_ERROR(reader.Read("score", score));
   SLIMFILL_ASSIGN_OR_RETURN(stage.heads, ParseHeads(reader));
   SLIMFILL_RETURN_IF_ERROR(reader.Finish());

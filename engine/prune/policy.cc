@@ -73,7 +73,7 @@ int64_t BlocksToKeepByScore(const PrunePlan& plan, const PlanStage& stage, int64
   for (size_t i = 0; i < candidates.size(); ++i) {
     count += scores[i] >= static_cast<float>(stage.keep_score) && !Contains(forced, candidates[i]);
   }
-  const int64_t most = BlocksToKeep(plan, stage, stage.max_ratio, prompt_tokens, forced);
+  const int64_t most = BlocksToKeep(plan, stage, stage.MaxRatioFor(prompt_tokens), prompt_tokens, forced);
   return std::clamp(count, budget, std::max(budget, most));
 }
 

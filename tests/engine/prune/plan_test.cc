@@ -118,6 +118,19 @@ TEST(PlanTest, KeepsAShareByThePromptsLength) {
   EXPECT_EQ(PlanToJson(*again), PlanToJson(*plan));
 }
 
+TEST(PlanTest, KeepsAtMostAShareByThePromptsLength) {
+  const absl::StatusOr<PrunePlan> plan =
+      ParsePlan(R"({"stages": [{"prune_layer": 3, "score": "paper", "keep_ratio": 0.1,
+      "keep_score": 0.2, "max_ratio": [{"up_to_tokens": 5000, "ratio": 0.5}, {"up_to_tokens": 0, "ratio": 0.25}]}]})",
+                Qwen05b());
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  EXPECT_EQ(plan->stages[0].MaxRatioFor(5000), 0.5);
+  EXPECT_EQ(plan->stages[0].MaxRatioFor(5001), 0.25);
+  const absl::StatusOr<PrunePlan> again = ParsePlan(PlanToJson(*plan), Qwen05b());
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(PlanToJson(*again), PlanToJson(*plan));
+}
+
 TEST(PlanTest, KeepsAShareOfTheMass) {
   const absl::StatusOr<PrunePlan> plan = ParsePlan(
       R"({"stages": [{"prune_layer": 3, "score": "mean_attention", "keep_mass": 0.99}], "attention_window": 128})",
@@ -184,10 +197,10 @@ INSTANTIATE_TEST_SUITE_P(
                 "up_to_tokens must increase"},
         BadPlan{R"({"stages": [{"prune_layer": 3, "keep_ratio": [{"ratio": 2}], "score": "paper"}]})", "(0, 1]"},
         BadPlan{R"({"stages": [{"prune_layer": 3, "keep_ratio": 0.2, "keep_score": 0.1, "score": "paper"}]})",
-                "go together"},
+                "goes together"},
         BadPlan{R"({"stages": [{"prune_layer": 3, "keep_ratio": 0.2, "keep_score": 0.1, "max_ratio": 1.5,
                                 "score": "paper"}]})",
-                "go together"},
+                "max_ratio is 1.5"},
         BadPlan{R"({"stages": [{"prune_layer": 3, "keep_ratio": 0.5, "score": "heads"}]})", "heads go with"},
         BadPlan{R"({"stages": [{"prune_layer": 3, "keep_ratio": 0.5, "score": "heads", "heads": [[4, 0]]}]})",
                 "head (4,0)"},
