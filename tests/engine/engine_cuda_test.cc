@@ -41,6 +41,25 @@ TEST_F(CudaEngineTest, AnswersAsTheCpuDoesPrunedAndDense) {
   }
 }
 
+TEST_F(CudaEngineTest, LinksKeepWhatTheReferenceKeepsWhateverTheChunks) {
+  options_.query_scale = 8;
+  const SequenceRequest request = Request(Prompt(1300));
+  const Answer whole = Run(*MakeCudaEngine(kLinksPlan, 2048), request),
+               want = Run(*MakeCudaEngine(kLinksPlan, 2048, "ref"), request);
+  ASSERT_EQ(whole.report.trace.size(), want.report.trace.size());
+  for (size_t i = 0; i < want.report.trace.size(); ++i) {
+    EXPECT_EQ(whole.report.trace[i].kept_blocks, want.report.trace[i].kept_blocks);
+  }
+  EXPECT_EQ(whole.tokens.front(), want.tokens.front());
+  for (const int64_t chunk : {192, 512}) {
+    const Answer answer = Run(*MakeCudaEngine(kLinksPlan, chunk), request);
+    EXPECT_EQ(answer, whole) << chunk;
+    for (size_t i = 0; i < whole.report.trace.size(); ++i) {
+      EXPECT_EQ(answer.report.trace[i].scores, whole.report.trace[i].scores) << chunk;
+    }
+  }
+}
+
 TEST_F(CudaEngineTest, ABudgetOfTheWholePromptEqualsDenseBitForBit) {
   const auto engine = MakeCudaEngine(kHeadsPlan);
   SequenceRequest whole = Request(Prompt(500), PruningMode::kCustom);

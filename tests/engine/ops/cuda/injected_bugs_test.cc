@@ -188,6 +188,23 @@ TEST_F(InjectedBugsTest, AttentionMass) {
       3, 1);
 }
 
+TEST_F(InjectedBugsTest, LookBack) {
+  CheckKernel(
+      [](Backend& backend, const auto& begin) {
+        const AttentionData data(backend, {1, 1, 32}, 40);
+        std::vector<FarLook> looks(40);
+        const Bug bug(begin);
+        backend.LookBack(data.q.view(), data.positions, {0}, data.shape, data.kv.view(), absl::MakeSpan(looks));
+        std::vector<float> out;
+        for (const FarLook& look : looks) {
+          out.push_back(static_cast<float>(look.unit));
+          out.push_back(look.mass);
+        }
+        return out;
+      },
+      1, 1);
+}
+
 TEST_F(InjectedBugsTest, RmsNorm) {
   CheckKernel(
       [](Backend& backend, const auto& begin) {
