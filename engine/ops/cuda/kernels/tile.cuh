@@ -117,7 +117,7 @@ __device__ __forceinline__ void ScaleAndMask(float (&scores)[8][4], float scale,
   }
 }
 
-// Adds up the probabilities of a unit of 8 tokens, one result of Mma, for row g + 8 * i: for all lanes of a group of four.
+// The sum of a unit's probabilities, one result of Mma, for row g + 8 * i: for all lanes of a group of four.
 __device__ __forceinline__ float UnitSum(const float (&probabilities)[4], int i) {
   float sum = probabilities[2 * i] + probabilities[2 * i + 1];
   sum += __shfl_xor_sync(kFullWarp, sum, 1);
