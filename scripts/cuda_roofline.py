@@ -97,6 +97,12 @@ def scores(n, heads, queries=64):
                   2 * heads * n * HEAD_DIM * BF16)
 
 
+def look_back(n, heads):
+    """LookBack: all pairs twice; the keys come from L2 for all but the first rows."""
+    return Kernel(f"LookBack, {heads} heads", "mma", 2 * 2.0 * heads * n * (n + 1) / 2 * HEAD_DIM,
+                  2 * heads * n * HEAD_DIM * BF16)
+
+
 def decode_layer(context):
     return [
         gemm("QKV", 1, HIDDEN, Q + 2 * KV, BF16),
@@ -171,7 +177,7 @@ def traffic_table():
 def main():
     for n in (8192, 32768):
         print(f"\nPrefill, one layer, {n // 1024}k rows on {n // 1024}k keys:\n")
-        print(kernel_table([*prefill_layer(n), scores(n, 1), scores(n, HEADS)]))
+        print(kernel_table([*prefill_layer(n), scores(n, 1), scores(n, HEADS), look_back(n, 2)]))
     for n in (8192, 32768):
         print(f"\nDecode, one layer, one sequence of {n // 1024}k active tokens:\n")
         print(kernel_table(decode_layer(n)))

@@ -37,7 +37,7 @@ run_cuda_emulated() { # PRESET
   return $status
 }
 # A fiber costs ThreadSanitizer 0.4 ms: the tests that cover every kernel with the fewest blocks.
-TSAN_OPS='*MassSeesOnlyWhatItMay*cuda:*DecodeTest*cuda:*RowsBeforeAllKeys*cuda:*KeysAfter*cuda:*Decode*cuda:*ReadsWhatWas*cuda:*InPlace*cuda:*HeadNormFollows*cuda:*RmsNormOfZeros*cuda:*MeanMass*cuda:*ChoosesTheFirst*cuda:*TopRowsWithout*cuda'
+TSAN_OPS='*MassSeesOnlyWhatItMay*cuda:*DecodeTest*cuda:*RowsBeforeAllKeys*cuda:*KeysAfter*cuda:*Decode*cuda:*ReadsWhatWas*cuda:*InPlace*cuda:*HeadNormFollows*cuda:*RmsNormOfZeros*cuda:*MeanMass*cuda:*LooksBack*cuda:*ChoosesTheFirst*cuda:*TopRowsWithout*cuda'
 
 run_cuda() {
   bash scripts/setup_cuda.sh

@@ -41,6 +41,36 @@ TEST_F(CudaEngineTest, AnswersAsTheCpuDoesPrunedAndDense) {
   }
 }
 
+// Scores only: with links many blocks' are all but equal, and which of those stay is for the last bits to say.
+TEST_F(CudaEngineTest, LinksRaiseScoresAsTheReferenceDoes) {
+  options_.query_scale = 8;
+  const SequenceRequest request = Request(Prompt(1300));
+  const auto scores = [&](const char* plan, const char* backend) {
+    return Run(*MakeCudaEngine(plan, 2048, backend), request).report.trace[0].scores;
+  };
+  const auto got = scores(kLinksPlan, "cuda"), want = scores(kLinksPlan, "ref"), plain = scores(kHeadsPlan, "ref");
+  ASSERT_EQ(got.size(), want.size());
+  double raised = 0;
+  for (size_t i = 0; i < want.size(); ++i) {
+    EXPECT_NEAR(got[i], want[i], 0.01) << i;
+    raised += want[i] - plain[i];
+  }
+  EXPECT_GT(raised, 1) << "links matter here";
+}
+
+TEST_F(CudaEngineTest, LinksDoNotDependOnChunks) {
+  options_.query_scale = 8;
+  const SequenceRequest request = Request(Prompt(1300));
+  const Answer whole = Run(*MakeCudaEngine(kLinksPlan, 2048), request);
+  for (const int64_t chunk : {64, 192, 512}) {
+    const Answer answer = Run(*MakeCudaEngine(kLinksPlan, chunk), request);
+    EXPECT_EQ(answer, whole) << chunk;
+    for (size_t i = 0; i < whole.report.trace.size(); ++i) {
+      EXPECT_EQ(answer.report.trace[i].scores, whole.report.trace[i].scores) << chunk;
+    }
+  }
+}
+
 TEST_F(CudaEngineTest, ABudgetOfTheWholePromptEqualsDenseBitForBit) {
   const auto engine = MakeCudaEngine(kHeadsPlan);
   SequenceRequest whole = Request(Prompt(500), PruningMode::kCustom);

@@ -1,5 +1,6 @@
 // The backend's attention and block scores: what the kernels need is made on the host and uploaded with each op.
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
 
 #include "base/status.h"
@@ -187,6 +188,38 @@ void CudaBackend::MassOfHeads(const MassQuery& query, absl::Span<const int> head
   float* result = stats + MassScratchFloats(arguments);
   Check(cuda::AttentionMass(arguments, stats, result, compute_.get()), "AttentionMass");
   Download(result, static_cast<int64_t>(out.size() * sizeof(float)), out.data());
+}
+
+void CudaBackend::LookBack(ConstMatrix q, absl::Span<const int32_t> positions, absl::Span<const int> heads,
+                           const AttentionShape& shape, KvLayerView kv, absl::Span<FarLook> out) {
+  static_assert(sizeof(Look) == sizeof(FarLook) && offsetof(Look, mass) == offsetof(FarLook, mass));
+  std::fill(out.begin(), out.end(), FarLook());
+  if (positions.empty() || heads.empty()) return;
+  SLIMFILL_CHECK(positions.back() / kBlockTokens < static_cast<int64_t>(kv.size()));
+  BeforeRead(q);
+  if (!Fits(static_cast<int64_t>(kv.size() * sizeof(KvPage)), "LookBack")) return;
+  LookArguments arguments{};
+  arguments.q_stride = q.stride;
+  arguments.head_count = static_cast<int>(heads.size());
+  arguments.first_far_unit = kFirstFarUnit;
+  arguments.far_units = kFarUnits;
+  arguments.shape = Heads(shape);
+  // A chunk's rows fit at once, but for a scratch memory much smaller than the server's.
+  const int64_t row_bytes = arguments.head_count * static_cast<int64_t>(sizeof(Look));
+  const int64_t most =
+      std::min(RowsThatFit(row_bytes), ring_->max_piece_bytes() / static_cast<int64_t>(sizeof(int32_t)));
+  for (int64_t row = 0; row < q.rows; row += most) {
+    const int64_t rows = std::min(most, q.rows - row);
+    arguments.q = Bf16(q.Rows(row, rows));
+    arguments.rows = static_cast<int>(rows);
+    arguments.pages = PutPages(kv, shape);
+    arguments.positions = ring_->Put(positions.subspan(row, rows));
+    arguments.heads = ring_->Put(heads);
+    ring_->Send();
+    auto* looks = static_cast<Look*>(scratch_->data());
+    Check(cuda::LookBack(arguments, looks, compute_.get()), "LookBack");
+    Download(looks, rows * row_bytes, out.data() + row * arguments.head_count);
+  }
 }
 
 void CudaBackend::UnitMeanKeys(int32_t end_position, const AttentionShape& shape, KvLayerView kv,

@@ -68,6 +68,8 @@ class CudaBackend : public Backend {
   RowTops TopRows(ConstMatrix src, int64_t count, absl::Span<const float> temperatures) override;
   void AttentionMass(const MassQuery& query, const AttentionShape& shape, KvLayerView kv,
                      absl::Span<float> out) override;
+  void LookBack(ConstMatrix q, absl::Span<const int32_t> positions, absl::Span<const int> heads,
+                const AttentionShape& shape, KvLayerView kv, absl::Span<FarLook> out) override;
   void UnitMeanKeys(int32_t end_position, const AttentionShape& shape, KvLayerView kv, absl::Span<float> out) override;
 
  private:

@@ -114,6 +114,33 @@ TEST_P(ScoresTest, ATokenLooksBackTheSameWayAloneAndAmongOthers) {
   EXPECT_EQ(parts, all);
 }
 
+// Also where a larger score lies between them.
+TEST_P(ScoresTest, ATokenLooksBackToTheFirstOfEqualUnits) {
+  const AttentionShape shape{1, 1, 16};
+  constexpr int kTokens = 384;
+  std::vector<int32_t> blocks(kTokens / 64), positions(kTokens);
+  std::iota(blocks.begin(), blocks.end(), 0);
+  std::iota(positions.begin(), positions.end(), 0);
+  std::vector<float> keys(kTokens * 16);  // what is not set below has the score 0
+  for (int token = 0; token < 8; ++token) {
+    for (const int unit : {9, 21, 30}) keys[(unit * 8 + token) * 16] = 16 + static_cast<float>(token) / 8;
+  }
+  keys[16 * 8 * 16] = 18;  // largest alone, but not with its unit
+  TestKv kv(*backend_, shape, blocks);
+  kv.Append(positions, keys, keys);
+  std::vector<float> q(kTokens * 16);
+  for (int i = 0; i < kTokens; ++i) q[i * 16] = 4;
+  const std::vector<int> heads = {0};
+  const TestMatrix queries(*backend_, backend_->activation_dtype(), kTokens, 16, q);
+  std::vector<FarLook> looks(kTokens);
+  backend_->LookBack(queries.view(), positions, heads, shape, kv.view(), absl::MakeSpan(looks));
+  for (int i = 0; i < kTokens; ++i) {
+    const int end = i / 8 - 12;  // of the far units
+    EXPECT_EQ(looks[i].unit, end <= 8 ? -1 : end == 9 ? 8 : 9) << "position " << i;
+    EXPECT_EQ(looks[i].mass > 0, end > 8) << "position " << i;
+  }
+}
+
 TEST_P(ScoresTest, MeanMassOfAllUnitsIsOne) {
   // Every row sees something, so its masses add up to one, and so do their means.
   const std::vector<int32_t> blocks = {0, 1, 2};

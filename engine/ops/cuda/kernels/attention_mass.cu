@@ -113,12 +113,7 @@ __device__ __forceinline__ void UnitMasses(const float (&probabilities)[8][4], b
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
 #pragma unroll
-    for (int n = 0; n < kUnitsPerPage; ++n) {
-      float mass = probabilities[n][2 * i] + probabilities[n][2 * i + 1];
-      mass += __shfl_xor_sync(kFullWarp, mass, 1);
-      mass += __shfl_xor_sync(kFullWarp, mass, 2);
-      masses[i][n] = mass;
-    }
+    for (int n = 0; n < kUnitsPerPage; ++n) masses[i][n] = UnitSum(probabilities[n], i);
     if (!whole_block) continue;
 #pragma unroll
     for (int n = 1; n < kUnitsPerPage; ++n) masses[i][0] += masses[i][n];

@@ -40,24 +40,6 @@ __device__ __forceinline__ void TakeQueries(const __nv_bfloat16* q, int64_t q_st
   for (int k = 0; k < kHeadDim / 16; ++k) LoadMatrices<false>(queries.a[k], own + k * 16);
 }
 
-// Scales the scores and takes out the keys after each row's position.
-__device__ __forceinline__ void ScaleAndMask(float (&scores)[8][4], float scale, int first_key,
-                                             const int (&positions)[2]) {
-  const int t = threadIdx.x % 4 * 2;
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-    const int seen = positions[i] - first_key - t;  // the last visible column, relative to this lane's first
-#pragma unroll
-    for (int n = 0; n < 8; ++n) {
-#pragma unroll
-      for (int e = 0; e < 2; ++e) {
-        float& score = scores[n][2 * i + e];
-        score = n * 8 + e <= seen ? score * scale : -INFINITY;
-      }
-    }
-  }
-}
-
 // Small heads leave registers for two thread blocks on a multiprocessor.
 template <int kHeadDim>
 constexpr int kMinBlocks = kHeadDim <= 32 ? 2 : 1;

@@ -124,6 +124,23 @@ constexpr int64_t MassScratchFloats(const MassArguments& a) {
 }
 cudaError_t AttentionMass(const MassArguments& arguments, float* scratch, float* out, cudaStream_t stream);
 
+// Backend::LookBack: out [rows, head_count]. REQUIRES: rows of q aligned to 4 bytes.
+struct Look {
+  int32_t unit;  // -1: none is far, or none gets anything
+  float mass;
+};
+struct LookArguments {
+  const __nv_bfloat16* q;  // [rows, shape.heads, shape.head_dim]
+  int64_t q_stride;
+  const int32_t* positions;  // [rows], increasing
+  const int32_t* heads;      // [head_count]
+  const KvPage* pages;       // of blocks 0, 1, .. up to the last row's
+  int rows, head_count;
+  int first_far_unit, far_units;  // far is from the first one to so many before the row's own
+  HeadShape shape;
+};
+cudaError_t LookBack(const LookArguments& arguments, Look* out, cudaStream_t stream);
+
 // Backend::UnitMeanKeys: out f32 [page_count * 8, kv_heads, head_dim].
 cudaError_t UnitMeanKeys(const KvPage* pages, int page_count, int32_t end_position, float* out, HeadShape shape,
                          cudaStream_t stream);

@@ -99,6 +99,31 @@ __device__ __forceinline__ void AddValues(const float (&probabilities)[kTiles][4
   }
 }
 
+// Scales the scores and takes out the keys after each row's position.
+__device__ __forceinline__ void ScaleAndMask(float (&scores)[8][4], float scale, int first_key,
+                                             const int (&positions)[2]) {
+  const int t = threadIdx.x % 4 * 2;
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    const int seen = positions[i] - first_key - t;  // the last visible column, relative to this lane's first
+#pragma unroll
+    for (int n = 0; n < 8; ++n) {
+#pragma unroll
+      for (int e = 0; e < 2; ++e) {
+        float& score = scores[n][2 * i + e];
+        score = n * 8 + e <= seen ? score * scale : -INFINITY;
+      }
+    }
+  }
+}
+
+// The sum of a unit's probabilities, one result of Mma, for row g + 8 * i: for all lanes of a group of four.
+__device__ __forceinline__ float UnitSum(const float (&probabilities)[4], int i) {
+  float sum = probabilities[2 * i] + probabilities[2 * i + 1];
+  sum += __shfl_xor_sync(kFullWarp, sum, 1);
+  return sum + __shfl_xor_sync(kFullWarp, sum, 2);
+}
+
 // The running maximum and sum of two rows' softmax (g and g + 8), in powers of two. A row that has seen no key has the
 // maximum -infinity and the sum 0. Adding a tile of masked keys changes no bit.
 struct RunningSoftmax {

@@ -127,6 +127,54 @@ TEST_F(CudaBackendTest, ABackendThatDoesNotFitGivesBackWhatItTook) {
   EXPECT_EQ(cusim::FreeDeviceBytes(), free);
 }
 
+TEST_F(CudaBackendTest, ManyRowsLookBackInPiecesThatFit) {
+  const AttentionShape shape{2, 1, 16};
+  const std::vector<int32_t> blocks = {0, 1, 2, 3, 4, 5, 6};
+  const std::vector<int32_t> positions = PositionsOf(blocks, 7 * 64 - 1);
+  const auto count = static_cast<int64_t>(positions.size());
+  std::vector<std::vector<FarLook>> looks;
+  for (const int64_t scratch_bytes : {16 << 10, 4 << 20}) {  // 256 rows' positions an upload, or all
+    const auto backend = *CudaBackend::Create({.scratch_bytes = scratch_bytes});
+    Random random(10);
+    TestKv kv(*backend, shape, blocks);
+    for (const int32_t block : blocks) {
+      const std::vector<float> keys = random.Values(64 * shape.kv_cols(), 2);
+      kv.Append({positions.begin() + block * 64, positions.begin() + (block + 1) * 64}, keys, keys);
+    }
+    const TestMatrix q(*backend, DType::kBF16, count, shape.q_cols(), random.Values(count * shape.q_cols(), 2));
+    looks.emplace_back(count * 2);
+    backend->LookBack(q.view(), positions, {1, 0}, shape, kv.view(), absl::MakeSpan(looks.back()));
+    EXPECT_TRUE(backend->Finish().ok());
+  }
+  EXPECT_GE(looks[0].back().unit, kFirstFarUnit);
+  EXPECT_EQ(looks[0], looks[1]);
+}
+
+// Scores of a prompt whose pages' table, 16 bytes a block, is longer than what one op may upload.
+TEST_F(CudaBackendTest, APromptTooLongForScoresFailsAndNamesTheFlag) {
+  for (const bool look_back : {false, true}) {
+    const auto backend = *CudaBackend::Create({.scratch_bytes = 16 << 10});  // 1 KiB an upload
+    const AttentionShape shape{1, 1, 16};
+    const TestKv one(*backend, shape, {0});
+    std::vector<KvBlock> blocks(65, one.view()[0]);
+    for (int32_t i = 0; i < 65; ++i) blocks[i].block = i;
+    const std::vector<int32_t> positions = {64 * 64};
+    const std::vector<int> heads = {0};
+    std::vector<float> q(16), masses(65 * 8);
+    const TestMatrix queries(*backend, DType::kBF16, 1, 16, q);
+    std::vector<FarLook> looks(1, FarLook{.unit = 3, .mass = 1});
+    if (look_back) {
+      backend->LookBack(queries.view(), positions, heads, shape, blocks, absl::MakeSpan(looks));
+      EXPECT_EQ(looks[0], FarLook());
+    } else {
+      backend->AttentionMass({.q = q, .positions = positions, .heads = heads, .end_position = 65 * 64}, shape, blocks,
+                             absl::MakeSpan(masses));
+    }
+    EXPECT_EQ(backend->Health().code(), absl::StatusCode::kInternal);
+    EXPECT_THAT(std::string(backend->Health().message()), HasSubstr("lower --max-context"));
+  }
+}
+
 #if !defined(__SANITIZE_THREAD__)  // these two look at what is still being written, which it rightly calls a race
 
 // After the first failure every op still returns, results are worthless, and whoever asks is told.

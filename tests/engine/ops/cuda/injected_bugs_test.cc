@@ -188,6 +188,23 @@ TEST_F(InjectedBugsTest, AttentionMass) {
       3, 1);
 }
 
+TEST_F(InjectedBugsTest, LookBack) {
+  CheckKernel(
+      [](Backend& backend, const auto& begin) {
+        const AttentionData data(backend, {1, 1, 32}, 40);
+        std::vector<FarLook> looks(40);
+        const Bug bug(begin);
+        backend.LookBack(data.q.view(), data.positions, {0}, data.shape, data.kv.view(), absl::MakeSpan(looks));
+        std::vector<float> out;
+        for (const FarLook& look : looks) {
+          out.push_back(static_cast<float>(look.unit));
+          out.push_back(look.mass);
+        }
+        return out;
+      },
+      1, 1);
+}
+
 TEST_F(InjectedBugsTest, RmsNorm) {
   CheckKernel(
       [](Backend& backend, const auto& begin) {
@@ -239,10 +256,11 @@ TEST_F(InjectedBugsTest, ListRows) {
         const TestMatrix x(backend, DType::kF32, kRows, 1, random.Values(kRows));
         std::vector<int32_t> rows;
         for (int i = 0; i < kRows; i += 1 + i % 97) rows.push_back(i);
-        const TestMatrix out(backend, DType::kF32, static_cast<int64_t>(rows.size()), 1);
+        // In place: then the list is not at the beginning of its memory, and wrong counts, which may be negative, write
+        // a wrong list instead of trapping.
         const Bug bug(begin);
-        backend.GatherRows(x.view(), rows, out.view());
-        return out.Read();
+        backend.GatherRows(x.view(), rows, x.view().Rows(0, static_cast<int64_t>(rows.size())));
+        return x.Read();
       },
       2, 0);
 }
