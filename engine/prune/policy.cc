@@ -132,8 +132,8 @@ std::vector<float> SpreadScores(absl::Span<const float> unit_scores, absl::Span<
   std::vector<UnitLink> inner;
   for (const UnitLink& link : unit_links) {
     if (std::max(link.from, link.to) >= static_cast<int32_t>(place.size())) continue;
-    if (place[link.from] >= 0 && place[link.to] >= 0)
-      inner.push_back({place[link.from], place[link.to], link.mass * weight});
+    const int32_t from = place[link.from], to = place[link.to];
+    if (from >= 0 && to >= 0) inner.push_back({from, to, link.mass * weight});
   }
   for (int hop = 0; hop < links.hops; ++hop) {
     const std::vector<bool> seeds = BestUnits(scores, links.seeds);
