@@ -35,7 +35,7 @@ absl::Status Prefill::Begin(PrunedSequence& sequence, absl::Duration load_budget
   sequence.report.prompt_tokens = sequence.prompt_tokens;
   if (sequence.request.pruning.trace) sequence.report.question = sequence.question.tokens;
   sequence.window.emplace(WindowTokens(sequence));
-  sequence.links = PromptLinks(LinkHeads(sequence), sequence.prompt_tokens);
+  sequence.links = PromptLinks(HeadsToRecord(sequence), sequence.prompt_tokens);
 
   // Whole blocks, so that stored residual blocks fit; freed at the end of prefill.
   const int64_t rows = BlockCount(sequence.prompt_tokens) * kBlockTokens;
@@ -47,17 +47,16 @@ absl::Status Prefill::Begin(PrunedSequence& sequence, absl::Duration load_budget
   return absl::OkStatus();
 }
 
-// Heads that make links: of the plan that prunes, or, where nothing is pruned, that will prune what is stored.
-std::vector<LayerHead> Prefill::LinkHeads(const PrunedSequence& sequence) const {
-  const PrunePlan* plan = sequence.request.pruning.mode == PruningMode::kOff ? p_.plan : sequence.plan;
-  return plan == nullptr ? std::vector<LayerHead>() : plan->links.heads;
+// Where nothing is pruned, only those that prune what is stored need links: of the engine's own plan.
+std::vector<LayerHead> Prefill::HeadsToRecord(const PrunedSequence& sequence) const {
+  if (sequence.request.pruning.mode != PruningMode::kOff) return LinkHeads(sequence.plan);
+  return sequence.request.no_store ? std::vector<LayerHead>() : LinkHeads(p_.plan);
 }
 
 // Whether stage 1 is what the store has, or shall have.
 bool Prefill::MayUseStore(const PrunedSequence& sequence) const {
   return p_.prefix_cache != nullptr && !sequence.request.no_store &&
-         sequence.stages[0].last_layer + 1 == p_.prefix_cache->layers() &&
-         sequence.links.heads() == (p_.plan == nullptr ? std::vector<LayerHead>() : p_.plan->links.heads);
+         sequence.stages[0].last_layer + 1 == p_.prefix_cache->layers() && sequence.links.heads() == LinkHeads(p_.plan);
 }
 
 void Prefill::LoadPrefix(PrunedSequence& sequence, absl::Duration budget) {

@@ -39,7 +39,7 @@ class Prefill {
   void PlanStages(PrunedSequence& sequence);
   void PlanDense(PrunedSequence& sequence);
   TokenRange WindowTokens(const PrunedSequence& sequence) const;
-  std::vector<LayerHead> LinkHeads(const PrunedSequence& sequence) const;
+  std::vector<LayerHead> HeadsToRecord(const PrunedSequence& sequence) const;
   bool MayUseStore(const PrunedSequence& sequence) const;
   void LoadPrefix(PrunedSequence& sequence, absl::Duration budget);
   int64_t LoadHot(PrunedSequence& sequence, const StoredPrefix& stored, absl::Time deadline);

@@ -160,7 +160,7 @@ absl::Status PrunedEngine::MakeParts(kvstore::KvStore& store, const PrunedEngine
   if (prefix_layers > 0) {
     PrefixBlockLayout layout{prefix_layers, model_->config().layers, page_bytes, model_->config().hidden};
     std::string links;
-    for (const LayerHead& head : plan_ == nullptr ? std::vector<LayerHead>() : plan_->links.heads) {
+    for (const LayerHead& head : LinkHeads(plan_.get())) {
       if (head.layer >= prefix_layers) {
         return absl::InvalidArgumentError(
             absl::StrCat("prefix_layers is ", prefix_layers, ": the plan's links need ", head.layer + 1, " or more"));

@@ -5,9 +5,12 @@
 // LookBack, UnitMeanKeys, ArgmaxRows, TopRows and ReadPage wait for what they read). Shapes and dtypes are checked by
 // the caller (engine/model/forward); a violation is our bug and aborts. Results do not depend on how rows are batched
 // into calls: a row's value is the same alone as among others, bit for bit (reduction order never depends on the number
-// of rows). Failure: what a caller can do something about is a status. A device that breaks makes every later result
-// worthless: ops go on as if nothing had happened, and Health() says so. Results count only when it is asked
-// afterwards. Threads: one thread calls a backend at a time, the engine thread.
+// of rows).
+//
+// Failure: what a caller can do something about is a status. A device that breaks makes every later result worthless:
+// ops go on as if nothing had happened, and Health() says so. Results count only when it is asked afterwards.
+//
+// Threads: one thread calls a backend at a time, the engine thread.
 #pragma once
 
 #include <cstddef>

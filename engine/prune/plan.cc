@@ -31,6 +31,10 @@ int PrunePlan::LocalBlocksFor(int64_t prompt_tokens) const {
   return local_blocks.empty() ? 2 : local_blocks.back().blocks;
 }
 
+std::vector<LayerHead> LinkHeads(const PrunePlan* plan) {
+  return plan == nullptr ? std::vector<LayerHead>() : plan->links.heads;
+}
+
 namespace {
 
 // A ratio, or ratios by bands of length.
@@ -48,6 +52,11 @@ absl::Status CheckBands(const std::string& where, const char* key, std::vector<K
     }
   }
   return absl::OkStatus();
+}
+
+// Whether the model has the head, at `last_layer` or before it.
+bool HasHead(const ModelConfig& config, const LayerHead& head, int last_layer) {
+  return head.layer >= 0 && head.layer <= last_layer && head.head >= 0 && head.head < config.heads;
 }
 
 absl::Status CheckStage(const PlanStage& stage, const ModelConfig& config) {
@@ -80,7 +89,7 @@ absl::Status CheckStage(const PlanStage& stage, const ModelConfig& config) {
     return absl::InvalidArgumentError(absl::StrCat(where, ": heads go with score \"heads\", and only with it"));
   }
   for (const LayerHead& head : stage.heads) {
-    if (head.layer < 0 || head.layer > stage.prune_layer || head.head < 0 || head.head >= config.heads) {
+    if (!HasHead(config, head, stage.prune_layer)) {
       return absl::InvalidArgumentError(absl::StrCat(where, ": head (", head.layer, ",", head.head,
                                                      ") is not at or before this layer, or not one of the model's ",
                                                      config.heads, " heads"));
@@ -98,7 +107,7 @@ absl::Status CheckLinks(const PrunePlan& plan, const ModelConfig& config) {
   const int last_layer = plan.stages.front().prune_layer;
   if (plan.links.heads.size() > 8) return absl::InvalidArgumentError("plan links: give at most 8 heads");
   for (const LayerHead& head : plan.links.heads) {
-    if (head.layer < 0 || head.layer > last_layer || head.head < 0 || head.head >= config.heads) {
+    if (!HasHead(config, head, last_layer)) {
       return absl::InvalidArgumentError(absl::StrCat(
           "plan links: head (", head.layer, ",", head.head, ") is not at or before the first pruning's layer ",
           last_layer, ", which every token passes, or not one of the model's ", config.heads, " heads"));

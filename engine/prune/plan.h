@@ -106,6 +106,9 @@ struct PrunePlan {
   bool Uses(ScoreKind score) const;  // in a stage
 };
 
+// Heads whose attention makes links; none without a plan.
+std::vector<LayerHead> LinkHeads(const PrunePlan* plan);
+
 // Fast: as much speed as keeps answers as a rule. Safe: answers as good as dense where that can be had by pruning less.
 enum class PlanVariant { kFast, kSafe };
 

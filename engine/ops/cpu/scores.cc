@@ -59,14 +59,13 @@ void MassOfRows(const Context& context, const MassQuery& query, const AttentionS
   }
 }
 
-// The far unit with the most of a row's attention. `scores` [keys] of the row, of which it sees the first `visible`,
-// and room for the units' masses.
-FarLook LookOfRow(const Kernels& kernels, int32_t position, float scale, int64_t visible, int64_t keys, float* scores,
-                  float* masses) {
+// The far unit with the most of a row's attention, from its scores with the keys up to its position; and room for the
+// units' masses.
+FarLook LookOfRow(const Kernels& kernels, int32_t position, float scale, float* scores, float* masses) {
   const int64_t end = position / kUnitTokens - kFarUnits + 1;  // far units: [kFirstFarUnit, end)
   if (end <= kFirstFarUnit) return {};
-  std::fill(scores + visible, scores + keys, kHidden);
-  const float sum = kernels.exp_sum(scores, keys, scale, kernels.row_max(scores, keys));
+  const int64_t visible = int64_t{position} + 1;
+  const float sum = kernels.exp_sum(scores, visible, scale, kernels.row_max(scores, visible));
   std::fill(masses, masses + end, 0.0f);
   kernels.max_unit_sums(scores, end, kUnitTokens, 1.0f / sum, masses);
   const float best = kernels.row_max(masses + kFirstFarUnit, end - kFirstFarUnit);
@@ -94,8 +93,8 @@ void LookBack(const Context& context, ConstMatrix q, absl::Span<const int32_t> p
                          PageKeys(kv[page], shape, kv_head), scores + page * kBlockTokens, keys);
     }
     for (int64_t row = first; row < first + rows; ++row) {
-      out[row * head_count + index] = LookOfRow(kernels, positions[row], scale, positions[row] + 1, keys,
-                                                scores + (row - first) * keys, scores + rows * keys);
+      out[row * head_count + index] =
+          LookOfRow(kernels, positions[row], scale, scores + (row - first) * keys, scores + rows * keys);
     }
   });
 }
@@ -127,16 +126,15 @@ void AttentionMass(const Context& context, const MassQuery& query, const Attenti
 
 void UnitMeanKeys(const Context& context, int32_t end_position, const AttentionShape& shape, KvLayerView kv,
                   absl::Span<float> out) {
-  constexpr int kUnits = kBlockTokens / kUnitTokens;
   ForRows(context, static_cast<int64_t>(kv.size()), kPagesPerItem, [&](int64_t first, int64_t count, int) {
     for (int64_t b = first; b < first + count; ++b) {
       const int slots = SlotsBelow(kv[b], end_position);
-      for (int unit = 0; unit < kUnits; ++unit) {
+      for (int unit = 0; unit < kUnitsPerBlock; ++unit) {
         const int begin = unit * kUnitTokens;
         const int tokens = std::clamp(slots - begin, 0, kUnitTokens);
         for (int kv_head = 0; kv_head < shape.kv_heads; ++kv_head) {
           const uint16_t* keys = PageKeys(kv[b], shape, kv_head);
-          float* mean = out.data() + ((b * kUnits + unit) * shape.kv_heads + kv_head) * shape.head_dim;
+          float* mean = out.data() + ((b * kUnitsPerBlock + unit) * shape.kv_heads + kv_head) * shape.head_dim;
           for (int d = 0; d < shape.head_dim; ++d) {
             const uint16_t* element = keys + ((d / 2) * kBlockTokens + begin) * 2 + d % 2;
             float sum = 0;

@@ -224,8 +224,7 @@ void CudaBackend::LookBack(ConstMatrix q, absl::Span<const int32_t> positions, a
 
 void CudaBackend::UnitMeanKeys(int32_t end_position, const AttentionShape& shape, KvLayerView kv,
                                absl::Span<float> out) {
-  constexpr int64_t kUnits = kBlockTokens / kUnitTokens;
-  const int64_t page_floats = kUnits * shape.kv_cols();
+  const int64_t page_floats = int64_t{kUnitsPerBlock} * shape.kv_cols();
   const int64_t most = std::min(RowsThatFit(page_floats * static_cast<int64_t>(sizeof(float))),
                                 ring_->max_piece_bytes() / static_cast<int64_t>(sizeof(KvPage)));
   for (int64_t page = 0; page < static_cast<int64_t>(kv.size()); page += most) {

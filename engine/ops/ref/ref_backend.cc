@@ -260,11 +260,10 @@ void RefBackend::AttentionMass(const MassQuery& query, const AttentionShape& sha
 
 void RefBackend::UnitMeanKeys(int32_t end_position, const AttentionShape& shape, KvLayerView kv,
                               absl::Span<float> out) {
-  constexpr int kUnits = kBlockTokens / kUnitTokens;
   std::fill(out.begin(), out.end(), 0.0f);
-  for (size_t unit = 0; unit < kv.size() * kUnits; ++unit) {
-    const KvBlock& block = kv[unit / kUnits];
-    const int first = static_cast<int>(unit % kUnits) * kUnitTokens;
+  for (size_t unit = 0; unit < kv.size() * kUnitsPerBlock; ++unit) {
+    const KvBlock& block = kv[unit / kUnitsPerBlock];
+    const int first = static_cast<int>(unit % kUnitsPerBlock) * kUnitTokens;
     const int count = std::clamp(end_position - Position(block, first), 0, kUnitTokens);
     for (int kv_head = 0; kv_head < shape.kv_heads; ++kv_head) {
       float* mean = out.data() + unit * shape.kv_cols() + kv_head * shape.head_dim;

@@ -87,12 +87,13 @@ TEST(PlanTest, TakesMoreLocalBlocksForLongPrompts) {
   EXPECT_EQ(plan.LocalBlocksFor(4097), 8);
 }
 
-TEST(PlanTest, JsonRoundTripKeepsEverything) {
-  const PrunePlan plan = BuiltinPlan(Qwen05b());
-  const absl::StatusOr<PrunePlan> parsed = ParsePlan(PlanToJson(plan), Qwen05b());
-  ASSERT_TRUE(parsed.ok()) << parsed.status();
-  EXPECT_EQ(PlanToJson(*parsed), PlanToJson(plan));
+void ExpectSameWhenReadAgain(const PrunePlan& plan) {
+  const absl::StatusOr<PrunePlan> again = ParsePlan(PlanToJson(plan), Qwen05b());
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(PlanToJson(*again), PlanToJson(plan));
 }
+
+TEST(PlanTest, JsonRoundTripKeepsEverything) { ExpectSameWhenReadAgain(BuiltinPlan(Qwen05b())); }
 
 TEST(PlanTest, KeepsMoreWhereManyBlocksCompete) {
   const absl::StatusOr<PrunePlan> plan = ParsePlan(R"({"stages": [{"prune_layer": 3, "score": "paper",
@@ -101,9 +102,7 @@ TEST(PlanTest, KeepsMoreWhereManyBlocksCompete) {
   ASSERT_TRUE(plan.ok()) << plan.status();
   EXPECT_EQ(plan->stages[0].keep_score, 0.25);
   EXPECT_EQ(plan->stages[0].max_ratio, 0.5);
-  const absl::StatusOr<PrunePlan> again = ParsePlan(PlanToJson(*plan), Qwen05b());
-  ASSERT_TRUE(again.ok()) << again.status();
-  EXPECT_EQ(PlanToJson(*again), PlanToJson(*plan));
+  ExpectSameWhenReadAgain(*plan);
 }
 
 TEST(PlanTest, KeepsAShareByThePromptsLength) {
@@ -113,9 +112,7 @@ TEST(PlanTest, KeepsAShareByThePromptsLength) {
   ASSERT_TRUE(plan.ok()) << plan.status();
   EXPECT_EQ(plan->stages[0].RatioFor(5000), 0.25);
   EXPECT_EQ(plan->stages[0].RatioFor(5001), 0.5);
-  const absl::StatusOr<PrunePlan> again = ParsePlan(PlanToJson(*plan), Qwen05b());
-  ASSERT_TRUE(again.ok()) << again.status();
-  EXPECT_EQ(PlanToJson(*again), PlanToJson(*plan));
+  ExpectSameWhenReadAgain(*plan);
 }
 
 TEST(PlanTest, KeepsAtMostAShareByThePromptsLength) {
@@ -126,9 +123,7 @@ TEST(PlanTest, KeepsAtMostAShareByThePromptsLength) {
   ASSERT_TRUE(plan.ok()) << plan.status();
   EXPECT_EQ(plan->stages[0].MaxRatioFor(5000), 0.5);
   EXPECT_EQ(plan->stages[0].MaxRatioFor(5001), 0.25);
-  const absl::StatusOr<PrunePlan> again = ParsePlan(PlanToJson(*plan), Qwen05b());
-  ASSERT_TRUE(again.ok()) << again.status();
-  EXPECT_EQ(PlanToJson(*again), PlanToJson(*plan));
+  ExpectSameWhenReadAgain(*plan);
 }
 
 TEST(PlanTest, KeepsAShareOfTheMass) {
@@ -139,9 +134,7 @@ TEST(PlanTest, KeepsAShareOfTheMass) {
   EXPECT_EQ(plan->stages[0].keep_mass, 0.99);
   EXPECT_TRUE(plan->Uses(ScoreKind::kMeanAttention));
   EXPECT_FALSE(plan->Uses(ScoreKind::kHeads));
-  const absl::StatusOr<PrunePlan> again = ParsePlan(PlanToJson(*plan), Qwen05b());
-  ASSERT_TRUE(again.ok()) << again.status();
-  EXPECT_EQ(PlanToJson(*again), PlanToJson(*plan));
+  ExpectSameWhenReadAgain(*plan);
 }
 
 TEST(PlanTest, LinksAreReadAndWritten) {
