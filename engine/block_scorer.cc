@@ -10,10 +10,13 @@
 namespace slimfill::engine {
 namespace {
 
-// One head's unit masses from those of all heads.
-absl::Span<const float> HeadUnits(size_t head, const std::vector<float>& mass, size_t blocks) {
-  const size_t units = blocks * kUnitsPerBlock;
-  return absl::MakeConstSpan(mass).subspan(head * units, units);
+// The unit masses of each of `heads` heads, which lie one behind another in `mass`.
+void AppendHeads(const std::vector<float>& mass, size_t heads, const std::vector<int32_t>& blocks,
+                 std::vector<HeadMass>& out) {
+  const size_t units = blocks.size() * kUnitsPerBlock;
+  for (size_t head = 0; head < heads; ++head) {
+    out.push_back({absl::MakeConstSpan(mass).subspan(head * units, units), blocks});
+  }
 }
 
 }  // namespace
@@ -47,9 +50,11 @@ std::vector<int32_t> BlockIds(KvLayerView view) {
 BlockScores BlockScorer::Score(const Input& input) const {
   BlockScores result;
   switch (input.stage.score) {
-    case ScoreKind::kHeads:
-      result.scores = HeadScores(input, result);
+    case ScoreKind::kHeads: {
+      HeadScores found = ScoreHeads(input);
+      result = {std::move(found.scores), found.peak, found.entropy};
       break;
+    }
     case ScoreKind::kAttention:
       result.scores = AttentionScores(input);
       break;
@@ -117,76 +122,41 @@ std::vector<float> BlockScorer::UnitMass(const Input& input, int layer, const st
   return mass;
 }
 
-// One head's dilated block scores, and the mass of its best unit outside the forced blocks, from the mass of all heads.
-BlockScorer::HeadLook BlockScorer::LookOf(size_t head, const std::vector<float>& mass, absl::Span<const int32_t> blocks,
-                                          absl::Span<const int32_t> forced) const {
-  const absl::Span<const float> head_mass = HeadUnits(head, mass, blocks.size());
-  return {DilatedBlockScores(head_mass, blocks, plan_.dilate_forward_units, plan_.dilate_backward_units),
-          PeakMass(head_mass, blocks, forced)};
-}
-
-// Block scores from unit scores that have spread along the prompt's links.
-std::vector<float> BlockScorer::LinkedScores(const Input& input, absl::Span<const float> unit_scores) const {
-  const std::vector<float> units = SpreadScores(unit_scores, input.candidates, input.forced, input.links, plan_.links);
-  return DilatedBlockScores(units, input.candidates, plan_.dilate_forward_units, plan_.dilate_backward_units);
-}
-
-// Calibrated retrieval heads: each head's dilated block scores, divided by its own best, then the largest over heads;
-// and what these lead to along links. Peak and entropy are of what the question itself finds.
-std::vector<float> BlockScorer::HeadScores(const Input& input, BlockScores& result) const {
+HeadScores BlockScorer::ScoreHeads(const Input& input) const {
   std::map<int, std::vector<int>> heads_by_layer;
   for (const LayerHead& head : input.stage.heads) heads_by_layer[head.layer].push_back(head.head);
-  std::vector<float> scores(input.candidates.size(), 0.0f);
-  std::vector<float> unit_scores(input.candidates.size() * kUnitsPerBlock, 0.0f);
-  result.peak = 0;
+  struct Layer {
+    std::vector<int32_t> blocks;
+    std::vector<float> mass;
+  };
+  std::vector<Layer> layers;
+  std::vector<HeadMass> masses;
+  layers.reserve(heads_by_layer.size());  // masses point into it
   for (const auto& [layer, heads] : heads_by_layer) {
-    const std::vector<int32_t> blocks = BlockIds(input.kv[layer].view());
-    const std::vector<float> mass = UnitMass(input, layer, heads, plan_.query_window, kUnitTokens);
-    for (size_t i = 0; i < heads.size(); ++i) {
-      const HeadLook look = LookOf(i, mass, blocks, input.forced);
-      std::vector<float> head_scores = CarryScores(blocks, look.scores, input.candidates);
-      NormalizeScores(input.candidates, input.forced, absl::MakeSpan(head_scores));
-      MaxInto(head_scores, absl::MakeSpan(scores));
-      result.peak = std::max(result.peak, look.peak);
-      if (input.links.empty() || look.peak <= 0) continue;
-      std::vector<float> head_units = CarryUnitScores(blocks, HeadUnits(i, mass, blocks.size()), input.candidates);
-      for (float& score : head_units) score /= look.peak;
-      MaxInto(head_units, absl::MakeSpan(unit_scores));
-    }
+    const Layer& seen = layers.emplace_back(
+        Layer{BlockIds(input.kv[layer].view()), UnitMass(input, layer, heads, plan_.query_window, kUnitTokens)});
+    AppendHeads(seen.mass, heads.size(), seen.blocks, masses);
   }
-  result.entropy = NormalizedEntropy(scores, input.candidates, input.forced);
-  if (!input.links.empty()) MaxInto(LinkedScores(input, unit_scores), absl::MakeSpan(scores));
-  return scores;
+  return ScoreByHeads(plan_, masses, input.candidates, input.forced, input.links);
 }
 
-AllHeadScores BlockScorer::ScoreAllHeads(absl::Span<const LayerKv> kv, int layers, absl::Span<const int32_t> blocks,
-                                         absl::Span<const int32_t> forced, int64_t prompt_tokens,
-                                         const QuestionSegment& question, const QueryWindow& window) const {
+std::vector<float> BlockScorer::AllHeadMasses(absl::Span<const LayerKv> kv, int layers, int64_t prompt_tokens,
+                                              const QuestionSegment& question, const QueryWindow& window) const {
   const PlanStage no_stage;
   const Input input{.stage = no_stage,
                     .first_layer = 0,
                     .kv = kv,
-                    .candidates = blocks,
-                    .forced = forced,
                     .prompt_tokens = prompt_tokens,
                     .question = question,
                     .window = window};
-  AllHeadScores result;
-  result.layers = layers;
-  result.heads = model_.shape().heads;
-  result.blocks = static_cast<int64_t>(blocks.size());
-  result.forced.assign(forced.begin(), forced.end());
-  std::vector<int> heads(result.heads);
+  std::vector<int> heads(model_.shape().heads);
   std::iota(heads.begin(), heads.end(), 0);
+  std::vector<float> masses;
   for (int layer = 0; layer < layers; ++layer) {
     const std::vector<float> mass = UnitMass(input, layer, heads, plan_.query_window, kUnitTokens);
-    for (int head = 0; head < result.heads; ++head) {
-      const HeadLook look = LookOf(head, mass, blocks, forced);
-      result.scores.insert(result.scores.end(), look.scores.begin(), look.scores.end());
-      result.peaks.push_back(look.peak);
-    }
+    masses.insert(masses.end(), mass.begin(), mass.end());
   }
-  return result;
+  return masses;
 }
 
 // No calibration needed: block mass, the largest over heads and queries, averaged over the last layers of the stage.

@@ -10,9 +10,9 @@
 #include "engine/model/forward.h"
 #include "engine/model/model.h"
 #include "engine/ops/backend.h"
+#include "engine/prune/head_scores.h"
 #include "engine/prune/plan.h"
 #include "engine/prune/policy.h"
-#include "engine/study_engine.h"
 
 namespace slimfill::engine {
 
@@ -65,20 +65,13 @@ class BlockScorer {
   };
   BlockScores Score(const Input& input) const;
 
-  // Every head's dilated block scores in the first `layers` layers, all of whose tokens have been run.
-  AllHeadScores ScoreAllHeads(absl::Span<const LayerKv> kv, int layers, absl::Span<const int32_t> blocks,
-                              absl::Span<const int32_t> forced, int64_t prompt_tokens, const QuestionSegment& question,
-                              const QueryWindow& window) const;
+  // [layers, heads, blocks * 8]: every head's unit masses in the first `layers` layers, all of whose tokens have been
+  // run.
+  std::vector<float> AllHeadMasses(absl::Span<const LayerKv> kv, int layers, int64_t prompt_tokens,
+                                   const QuestionSegment& question, const QueryWindow& window) const;
 
  private:
-  struct HeadLook {
-    std::vector<float> scores;  // of each block
-    float peak;
-  };
-  HeadLook LookOf(size_t head, const std::vector<float>& mass, absl::Span<const int32_t> blocks,
-                  absl::Span<const int32_t> forced) const;
-  std::vector<float> HeadScores(const Input& input, BlockScores& result) const;
-  std::vector<float> LinkedScores(const Input& input, absl::Span<const float> unit_scores) const;
+  HeadScores ScoreHeads(const Input& input) const;
   std::vector<float> AttentionScores(const Input& input) const;
   std::vector<float> MeanAttentionScores(const Input& input) const;
   std::vector<float> PaperScores(const Input& input) const;

@@ -1,5 +1,7 @@
 #include "engine/prompt_links.h"
 
+#include <algorithm>
+
 namespace slimfill::engine {
 
 PromptLinks::PromptLinks(std::vector<LayerHead> heads, int64_t prompt_tokens)
@@ -34,6 +36,23 @@ std::vector<UnitLink> PromptLinks::UnitLinks() const {
     }
   }
   return links;
+}
+
+std::vector<FarLook> PromptLinks::BestLooks(size_t index, int count) const {
+  const size_t tokens = looks_.size() / heads_.size();
+  std::vector<FarLook> best(tokens / kUnitTokens * count);
+  for (size_t token = 0; token < tokens; ++token) {
+    const FarLook& look = looks_[token * heads_.size() + index];
+    FarLook* const first = best.data() + token / kUnitTokens * count;
+    FarLook* const end = first + count;
+    if (look.unit < 0) continue;
+    FarLook* place = std::find_if(first, end, [&](const FarLook& known) { return known.unit == look.unit; });
+    if (place == end) place = end - 1;  // the least of them has to go
+    if (look.mass <= place->mass) continue;
+    *place = look;
+    std::stable_sort(first, end, [](const FarLook& a, const FarLook& b) { return a.mass > b.mass; });
+  }
+  return best;
 }
 
 }  // namespace slimfill::engine

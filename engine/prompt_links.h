@@ -28,6 +28,9 @@ class PromptLinks {
   absl::Span<FarLook> looks() { return absl::MakeSpan(looks_); }
   // Of all that was recorded. What cannot be (stored looks are only bytes) is left out.
   std::vector<UnitLink> UnitLinks() const;
+  // Of the head at `index` of heads(): for each unit the `count` different ones that its tokens look back to with most
+  // mass, the most first. [whole blocks of the prompt * 8, count], unit -1 where there are no more.
+  std::vector<FarLook> BestLooks(size_t index, int count) const;
 
  private:
   std::vector<LayerHead> heads_;

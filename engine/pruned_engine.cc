@@ -63,7 +63,7 @@ class PrunedEngine final : public StudyEngine {
   int64_t pages_used() const override { return pool_->pages_used(); }
   absl::StatusOr<std::unique_ptr<Sequence>> Start(SequenceRequest request) override;
   absl::StatusOr<PrefillStep> PrefillChunk(Sequence& sequence) override;
-  absl::StatusOr<AllHeadScores> ScoreHeads(SequenceRequest request, int layers) override;
+  absl::StatusOr<HeadStudy> StudyHeads(SequenceRequest request, int layers, int link_layers) override;
   absl::Status Restart(Sequence& sequence, const SamplingParams& sampling) override;
   std::vector<absl::StatusOr<TokenEvent>> DecodeStep(absl::Span<Sequence* const> sequences) override;
   bool RunIdleChunk() override { return densifier_ != nullptr && densifier_->RunChunk(); }
@@ -327,24 +327,41 @@ void PrunedEngine::FinishReport(PrunedSequence& sequence) const {
   report.dense_kv_bytes = BlockCount(sequence.prompt_tokens) * model_->config().layers * pool_->page_bytes();
 }
 
-absl::StatusOr<AllHeadScores> PrunedEngine::ScoreHeads(SequenceRequest request, int layers) {
-  if (layers <= 0 || layers >= model_->config().layers) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("layers is ", layers, ", must be in [1, ", model_->config().layers - 1, "]"));
+absl::StatusOr<HeadStudy> PrunedEngine::StudyHeads(SequenceRequest request, int layers, int link_layers) {
+  const ModelConfig& config = model_->config();
+  if (layers <= 0 || layers >= config.layers) {
+    return absl::InvalidArgumentError(absl::StrCat("layers is ", layers, ", must be in [1, ", config.layers - 1, "]"));
+  }
+  if (link_layers < 0 || link_layers > layers) {
+    return absl::InvalidArgumentError(absl::StrCat("link_layers is ", link_layers, ", must be in [0, ", layers, "]"));
   }
   request.pruning.mode = PruningMode::kOff;
   request.no_store = true;  // what is stored stops at stage 1
   SLIMFILL_ASSIGN_OR_RETURN(const std::unique_ptr<Sequence> opaque, Start(std::move(request)));
   auto& sequence = static_cast<PrunedSequence&>(*opaque);
-  sequence.stages = DenseStages(layers - 1, model_->config().layers);
+  sequence.stages = DenseStages(layers - 1, config.layers);
+  std::vector<LayerHead> link_heads;
+  for (int layer = 0; layer < link_layers; ++layer) {
+    for (int head = 0; head < config.heads; ++head) link_heads.push_back({layer, head});
+  }
+  sequence.links = PromptLinks(link_heads, sequence.prompt_tokens);
   PrefillWork work;
   while (sequence.stage == 0) SLIMFILL_RETURN_IF_ERROR(prefill_->RunChunk(sequence, work, logits_).status());
+
   const PrunePlan defaults;
   const PrunePlan& plan = sequence.plan == nullptr ? defaults : *sequence.plan;
-  sequence.forced = ForcedBlocks(plan, sequence.prompt_tokens, sequence.question);
-  return BlockScorer(*model_, *backend_, plan)
-      .ScoreAllHeads(sequence.kv, layers, sequence.blocks, sequence.forced, sequence.prompt_tokens, sequence.question,
-                     *sequence.window);
+  HeadStudy study{.layers = layers,
+                  .heads = config.heads,
+                  .link_layers = link_layers,
+                  .blocks = static_cast<int64_t>(sequence.blocks.size()),
+                  .forced = ForcedBlocks(plan, sequence.prompt_tokens, sequence.question)};
+  study.units = BlockScorer(*model_, *backend_, plan)
+                    .AllHeadMasses(sequence.kv, layers, sequence.prompt_tokens, sequence.question, *sequence.window);
+  for (size_t i = 0; i < link_heads.size(); ++i) {
+    const std::vector<FarLook> looks = sequence.links.BestLooks(i, HeadStudy::kLinksPerUnit);
+    study.looks.insert(study.looks.end(), looks.begin(), looks.end());
+  }
+  return study;
 }
 
 absl::Status PrunedEngine::Restart(Sequence& opaque, const SamplingParams& sampling) {

@@ -2,9 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <numeric>
+#include <optional>
 
-#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "engine/prune/policy.h"
 
@@ -16,38 +17,41 @@ using engine::PlanStage;
 using engine::PrunePlan;
 using engine::ScoreKind;
 
-constexpr double kHeadGain = 0.01;  // recall that one more head must add
-constexpr size_t kShortList = 16;   // heads that greedy search tries
-constexpr int kSecondSpan = 4;      // layers whose heads score the second pruning
+constexpr double kHeadGain = 0.01;             // recall that one more head must add
+constexpr size_t kShortList = 16;              // heads that greedy search tries
+constexpr int kSecondSpan = 4;                 // layers whose heads score the second pruning
+constexpr double kLadder[] = {0, 0.33, 0.67};  // targets, from the least to all of the evidence
+constexpr double kLinksMayAdd = 0.1;           // recall: a second pruning's heads are looked at without links
 
-double MeanRecall(const std::vector<Observation>& observations, const PrunePlan& plan,
-                  const std::vector<LayerHead>& heads, const std::vector<double>& ratios) {
-  double sum = 0;
-  for (const double ratio : ratios) sum += KindBalancedRecall(observations, plan, heads, ratio);
-  return sum / static_cast<double>(ratios.size());
+double Mean(const std::vector<double>& values) {
+  return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
 }
 
-// The best set among heads of layers [first, last], one head after the other while each adds enough.
-std::vector<LayerHead> GreedyHeads(const std::vector<Observation>& observations, const PrunePlan& plan, int first,
-                                   int last, const std::vector<double>& ratios, int max_heads) {
-  std::vector<std::pair<double, LayerHead>> singles;
-  for (int layer = first; layer <= last; ++layer) {
-    for (int head = 0; head < observations.front().heads.heads; ++head) {
-      singles.push_back({MeanRecall(observations, plan, {{layer, head}}, ratios), {layer, head}});
-    }
+std::vector<LayerHead> HeadsOf(int first_layer, int last_layer, int heads) {
+  std::vector<LayerHead> all;
+  for (int layer = first_layer; layer <= last_layer; ++layer) {
+    for (int head = 0; head < heads; ++head) all.push_back({layer, head});
   }
+  return all;
+}
+
+// The best set of `heads`, one after the other while each adds enough to `value`, which begins at `without`.
+std::vector<LayerHead> GreedyHeads(const std::vector<LayerHead>& heads, int most, double without,
+                                   const std::function<double(const std::vector<LayerHead>&)>& value) {
+  std::vector<std::pair<double, LayerHead>> singles;
+  for (const LayerHead& head : heads) singles.push_back({value({head}), head});
   std::stable_sort(singles.begin(), singles.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
   singles.resize(std::min(singles.size(), kShortList));
-  std::vector<LayerHead> chosen = {singles.front().second};
-  double best = singles.front().first;
-  while (static_cast<int>(chosen.size()) < max_heads) {
+  std::vector<LayerHead> chosen;
+  double best = without;
+  while (static_cast<int>(chosen.size()) < most) {
     double best_next = best;
     LayerHead next;
-    for (const auto& [recall, head] : singles) {
+    for (const auto& [alone, head] : singles) {
       if (std::find(chosen.begin(), chosen.end(), head) != chosen.end()) continue;
       std::vector<LayerHead> candidate = chosen;
       candidate.push_back(head);
-      const double with = MeanRecall(observations, plan, candidate, ratios);
+      const double with = chosen.empty() ? alone : value(candidate);
       if (with > best_next) {
         best_next = with;
         next = head;
@@ -60,163 +64,249 @@ std::vector<LayerHead> GreedyHeads(const std::vector<Observation>& observations,
   return chosen;
 }
 
-PlanStage HeadStage(int layer, double ratio, std::vector<LayerHead> heads) {
-  PlanStage stage;
-  stage.prune_layer = layer;
-  stage.keep_ratio = ratio;
-  stage.score = ScoreKind::kHeads;
-  stage.heads = std::move(heads);
-  return stage;
-}
-
-int Depth(const engine::ModelConfig& config, double share) {
-  return static_cast<int>(std::lround(share * config.layers));
-}
-
-// The heads of layers [first, last] and what they keep.
-LayerFinding Find(const std::vector<Observation>& observations, const PrunePlan& plan, int first, int last,
-                  const std::vector<double>& ratios, const std::vector<ScoreBudget>& by_score, int max_heads) {
-  LayerFinding finding{.layer = last, .heads = GreedyHeads(observations, plan, first, last, ratios, max_heads)};
-  double widest = 0;
-  for (const double ratio : ratios) {
-    finding.recall.push_back(KindBalancedRecall(observations, plan, finding.heads, ratio));
-    widest = std::max(widest, ratio);
-  }
-  for (const ScoreBudget& budget : by_score) widest = std::max(widest, budget.most);
-  finding.widest_recall = KindBalancedRecall(observations, plan, finding.heads, widest);
+// The heads of layers [first, last] that keep most. Without links.
+LayerFinding Find(const std::vector<Observation>& observations, int first, int last, const BudgetGrid& grid,
+                  int max_heads) {
+  const PrunePlan no_links;
+  const auto recall = [&](const std::vector<LayerHead>& heads) {
+    return KindBalancedRecall(observations, no_links, heads, grid.ratios);
+  };
+  LayerFinding finding{.layer = last};
+  finding.heads = GreedyHeads(HeadsOf(first, last, observations.front().study.heads), max_heads, -1,
+                              [&](const std::vector<LayerHead>& heads) { return Mean(recall(heads)); });
+  finding.recall = recall(finding.heads);
   return finding;
 }
 
-void AddThirdStage(const engine::ModelConfig& config, const ChooseOptions& options, PrunePlan& plan) {
-  if (options.third_ratio == 0) return;  // little to save so late
-  const int layer = Depth(config, 0.92);
-  const PlanStage& last = plan.stages.back();
-  if (layer <= last.prune_layer || layer >= config.layers - 1) return;
-  PlanStage stage;
-  stage.prune_layer = layer;
-  stage.keep_ratio = std::min(options.third_ratio, last.keep_ratio);
-  stage.score = ScoreKind::kPrevious;
-  plan.stages.push_back(stage);
-}
-
-// A pruning by a finding's heads at every budget there is.
-std::vector<PlanStage> StageChoices(const LayerFinding& finding, const std::vector<double>& ratios,
-                                    const std::vector<ScoreBudget>& by_score) {
-  std::vector<PlanStage> choices;
-  for (const double ratio : ratios) choices.push_back(HeadStage(finding.layer, ratio, finding.heads));
-  for (const ScoreBudget& budget : by_score) {
-    PlanStage& stage = choices.emplace_back(HeadStage(finding.layer, budget.least, finding.heads));
-    stage.keep_score = budget.keep_score;
-    stage.max_ratio = budget.most;
-  }
-  return choices;
-}
-
-// Whether the heads keep the target at the widest budget: else there is no use in trying the others.
-bool CanHold(const LayerFinding& finding, double target) { return finding.widest_recall >= target; }
-
-// The cheapest plan that holds the target, with or without a second pruning. Empty stages: none does.
-PrunePlan Cheapest(const Choice& findings, const engine::ModelConfig& config, const ChooseOptions& options,
-                   Simulator& simulator, Merit& merit) {
-  PrunePlan best;
-  merit.cost = 1;
-  const auto consider = [&](PrunePlan plan) {
-    AddThirdStage(config, options, plan);
-    const Merit found = simulator.Judge(plan);
-    if (found.recall < options.recall || found.cost >= merit.cost) return;
-    merit = found;
-    best = std::move(plan);
+// Adds the link heads, at or before the finding's layer, by which its heads keep most.
+void FindLinks(const std::vector<Observation>& observations, const BudgetGrid& grid, int max_heads,
+               LayerFinding& finding) {
+  const engine::HeadStudy& study = observations.front().study;
+  const auto recall = [&](const std::vector<LayerHead>& link_heads) {
+    PrunePlan plan;
+    plan.links.heads = link_heads;
+    return KindBalancedRecall(observations, plan, finding.heads, grid.ratios);
   };
-  for (const LayerFinding& first : findings.first_layers) {
-    if (!CanHold(first, options.recall)) continue;
-    for (const PlanStage& stage : StageChoices(first, options.first_ratios, options.first_by_score)) {
-      PrunePlan plan;
-      plan.name = options.name;
-      plan.stages = {stage};
+  finding.link_heads =
+      GreedyHeads(HeadsOf(0, std::min(finding.layer, study.link_layers - 1), study.heads), max_heads,
+                  Mean(finding.recall), [&](const std::vector<LayerHead>& heads) { return Mean(recall(heads)); });
+  if (!finding.link_heads.empty()) finding.recall = recall(finding.link_heads);
+}
+
+PlanStage HeadStage(const LayerFinding& finding, double ratio) {
+  PlanStage stage;
+  stage.prune_layer = finding.layer;
+  stage.keep_ratio = ratio;
+  stage.score = ScoreKind::kHeads;
+  stage.heads = finding.heads;
+  return stage;
+}
+
+// A stage that keeps at most `most[i]` of prompts of about `lengths[i]` tokens: longer than what lies half-way (by
+// ratio) to the length before, and up to half-way to the next. With a keep_score the least is the grid's.
+void SetBudgets(const std::vector<int64_t>& lengths, const std::vector<double>& most, const BudgetGrid& grid,
+                PlanStage& stage) {
+  double& ratio = stage.keep_score > 0 ? stage.max_ratio : stage.keep_ratio;
+  std::vector<engine::KeepBand>& bands = stage.keep_score > 0 ? stage.max_bands : stage.keep_bands;
+  if (stage.keep_score > 0) stage.keep_ratio = grid.ratios.front();
+  ratio = most.back();
+  bands.clear();
+  for (size_t i = 0; i < most.size(); ++i) {
+    if (i + 1 < most.size() && most[i] == most[i + 1]) continue;
+    const double border = i + 1 < most.size() ? std::sqrt(static_cast<double>(lengths[i]) * lengths[i + 1]) : 0;
+    bands.push_back({static_cast<int64_t>(border), most[i]});
+  }
+  if (bands.size() == 1) bands.clear();
+  if (!bands.empty()) ratio = 0;
+}
+
+// The most that each pruning keeps of prompts of one length.
+struct Budgets {
+  double first = 0, second = 0;
+  double cost = 1;
+};
+
+// Looks for the budgets of a plan whose layers, heads and keep_scores are set.
+class BudgetSearch {
+ public:
+  BudgetSearch(const ChooseOptions& options, double target, Simulator& simulator)
+      : options_(options), target_(target), simulator_(simulator) {}
+
+  // The cheapest that hold the target at every length; nullopt when none do at one of them.
+  std::optional<Candidate> Cheapest(PrunePlan plan) {
+    std::vector<double> first, second;
+    for (const int64_t length : simulator_.lengths()) {
+      const std::optional<Budgets> budgets = CheapestAt(plan, length);
+      if (!budgets.has_value()) return std::nullopt;
+      first.push_back(budgets->first);
+      second.push_back(budgets->second);
+    }
+    SetBudgets(simulator_.lengths(), first, options_.first, plan.stages[0]);
+    if (plan.stages.size() > 1) SetBudgets(simulator_.lengths(), second, options_.second, plan.stages[1]);
+    const Merit merit = simulator_.Judge(plan);
+    return Candidate{std::move(plan), merit};
+  }
+
+ private:
+  Merit Judge(PrunePlan& plan, size_t stages, int64_t length, double first, double second) {
+    SetBudgets({length}, {first}, options_.first, plan.stages[0]);
+    if (stages > 1) SetBudgets({length}, {second}, options_.second, plan.stages[1]);
+    if (stages == plan.stages.size()) return simulator_.JudgeLength(plan, length);
+    PrunePlan first_only = plan;
+    first_only.stages.resize(1);
+    return simulator_.JudgeLength(first_only, length);
+  }
+
+  static bool IsChoice(const PlanStage& stage, const BudgetGrid& grid, double most) {
+    return stage.keep_score == 0 || most > grid.ratios.front();
+  }
+
+  std::optional<Budgets> CheapestAt(PrunePlan& plan, int64_t length) {
+    std::optional<Budgets> best;
+    for (const double first : options_.first.ratios) {
+      if (!IsChoice(plan.stages[0], options_.first, first)) continue;
       // Alone it loses least: what it does not hold, no second pruning brings back.
-      if (simulator.Judge(plan).recall < options.recall) continue;
-      consider(plan);
-      for (const LayerFinding& second : findings.second_layers) {
-        if (!CanHold(second, options.recall) || second.layer - kSecondSpan < first.layer) continue;
-        for (const PlanStage& next : StageChoices(second, options.second_ratios, options.second_by_score)) {
-          if (next.keep_ratio >= stage.keep_ratio && next.keep_score == 0) continue;
-          plan.stages.resize(1);
-          plan.stages.push_back(next);
-          consider(plan);
-        }
+      const Merit alone = Judge(plan, 1, length, first, 0);
+      if (alone.recall < target_) continue;
+      if (plan.stages.size() == 1) return Budgets{first, 0, alone.cost};
+      for (const double second : options_.second.ratios) {
+        if (second >= first) break;
+        if (!IsChoice(plan.stages[1], options_.second, second)) continue;
+        const Merit merit = Judge(plan, 2, length, first, second);
+        if (best.has_value() && merit.cost >= best->cost) break;  // larger ones cost more
+        if (merit.recall < target_) continue;
+        best = {first, second, merit.cost};
+        break;
+      }
+    }
+    return best;
+  }
+
+  const ChooseOptions& options_;
+  const double target_;
+  Simulator& simulator_;
+};
+
+// The cheapest plan by this first pruning, with or without a second.
+std::optional<Candidate> CheapestOf(const LayerFinding& first, const std::vector<LayerFinding>& second_layers,
+                                    const ChooseOptions& options, double target, Simulator& simulator) {
+  BudgetSearch search(options, target, simulator);
+  std::optional<Candidate> best;
+  const auto consider = [&](const PrunePlan& plan) {
+    std::optional<Candidate> found = search.Cheapest(plan);
+    if (found.has_value() && (!best.has_value() || found->merit.cost < best->merit.cost)) best = std::move(found);
+  };
+  for (const double first_score : options.first.keep_scores) {
+    PrunePlan plan;
+    plan.name = options.name;
+    plan.links.heads = first.link_heads;
+    plan.stages = {HeadStage(first, 0)};
+    plan.stages[0].keep_score = first_score;
+    consider(plan);
+    for (const LayerFinding& second : second_layers) {
+      if (second.layer - kSecondSpan < first.layer || second.recall.back() < target - kLinksMayAdd) continue;
+      for (const double second_score : options.second.keep_scores) {
+        plan.stages.resize(1);
+        plan.stages.push_back(HeadStage(second, 0));
+        plan.stages[1].keep_score = second_score;
+        consider(plan);
       }
     }
   }
   return best;
 }
 
-// For prompts where the first pruning is not sure.
-void AddRetry(const Choice& findings, const ChooseOptions& options, PrunePlan& plan) {
+// The most that a stage keeps of a prompt of any length.
+double Most(const PlanStage& stage) {
+  double most = std::max(stage.keep_ratio, stage.max_ratio);
+  for (const auto* bands : {&stage.keep_bands, &stage.max_bands}) {
+    for (const engine::KeepBand& band : *bands) most = std::max(most, band.ratio);
+  }
+  return most;
+}
+
+// For prompts where the first pruning is not sure. Its heads are those that keep most with this plan's links.
+void AddRetry(const std::vector<LayerFinding>& layers, const ChooseOptions& options, PrunePlan& plan) {
   const PlanStage& first = plan.stages.front();
-  const double most = std::max(first.keep_ratio, first.max_ratio);
   const int limit = plan.stages.size() > 1 ? plan.stages[1].prune_layer : first.prune_layer;
+  const std::vector<double>& ratios = options.first.ratios;
   size_t wider = 0;
-  while (wider + 1 < options.first_ratios.size() && options.first_ratios[wider] <= most) ++wider;
+  while (wider + 1 < ratios.size() && ratios[wider] <= Most(first)) ++wider;
   const LayerFinding* best = nullptr;
-  for (const LayerFinding& layer : findings.first_layers) {
+  for (const LayerFinding& layer : layers) {
     if (layer.layer <= first.prune_layer || layer.layer > limit) continue;
     if (best == nullptr || layer.recall[wider] > best->recall[wider] + kHeadGain) best = &layer;
   }
-  if (best != nullptr) plan.retry = HeadStage(best->layer, options.first_ratios[wider], best->heads);
+  if (best != nullptr) plan.retry = HeadStage(*best, ratios[wider]);
+}
+
+// Cheapest first, without those that another one betters: no dearer, keeping no less, and of a later layer.
+void KeepUseful(std::vector<Candidate>& candidates) {
+  std::stable_sort(candidates.begin(), candidates.end(),
+                   [](const Candidate& a, const Candidate& b) { return a.merit.cost < b.merit.cost; });
+  std::vector<Candidate> useful;
+  for (Candidate& candidate : candidates) {
+    const bool bettered = std::any_of(useful.begin(), useful.end(), [&](const Candidate& other) {
+      return other.merit.recall >= candidate.merit.recall &&
+             other.plan.stages[0].prune_layer >= candidate.plan.stages[0].prune_layer;
+    });
+    if (!bettered) useful.push_back(std::move(candidate));
+  }
+  candidates = std::move(useful);
 }
 
 }  // namespace
 
-absl::StatusOr<Choice> ChoosePlan(const std::vector<Observation>& observations, const engine::ModelConfig& config,
-                                  const ChooseOptions& options) {
-  Choice choice;
-  const PrunePlan base;
-  const int layers = observations.front().heads.layers;
+absl::StatusOr<Findings> FindPlans(const std::vector<Observation>& observations, const engine::ModelConfig& config,
+                                   const ChooseOptions& options) {
+  Findings findings;
+  const int layers = observations.front().study.layers;
   for (int layer = 0; layer < layers; ++layer) {
-    choice.first_layers.push_back(
-        Find(observations, base, layer, layer, options.first_ratios, options.first_by_score, options.max_first_heads));
+    LayerFinding& first =
+        findings.first_layers.emplace_back(Find(observations, layer, layer, options.first, options.max_first_heads));
+    FindLinks(observations, options.first, options.max_link_heads, first);
     if (layer < kSecondSpan) continue;
-    choice.second_layers.push_back(Find(observations, base, layer - kSecondSpan + 1, layer, options.second_ratios,
-                                        options.second_by_score, options.max_second_heads));
+    findings.second_layers.push_back(
+        Find(observations, layer - kSecondSpan + 1, layer, options.second, options.max_second_heads));
   }
   Simulator simulator(observations, config);
-  choice.plan = Cheapest(choice, config, options, simulator, choice.merit);
-  if (choice.plan.stages.empty()) {
+  for (const LayerFinding& first : findings.first_layers) {
+    for (const double share : kLadder) {
+      const double target = options.recall + share * (1 - options.recall);
+      std::optional<Candidate> found = CheapestOf(first, findings.second_layers, options, target, simulator);
+      if (!found.has_value()) continue;
+      AddRetry(findings.first_layers, options, found->plan);
+      findings.candidates.push_back(*std::move(found));
+    }
+  }
+  if (findings.candidates.empty()) {
     double highest = 0;
-    for (const LayerFinding& layer : choice.first_layers) highest = std::max(highest, layer.widest_recall);
+    for (const LayerFinding& layer : findings.first_layers) highest = std::max(highest, layer.recall.back());
     return absl::FailedPreconditionError(absl::StrFormat(
         "no layer's heads hold %.2f of the evidence at any budget (the best %.2f): lower --recall, or serve this model "
         "without a calibrated plan",
         options.recall, highest));
   }
-  AddRetry(choice, options, choice.plan);
-  return choice;
+  KeepUseful(findings.candidates);
+  return findings;
 }
 
 void ChooseThresholds(const std::vector<Observation>& observations, const engine::ModelConfig& config,
                       double false_alarms, PrunePlan& plan) {
-  const PlanStage& first = plan.stages.front();
   PrunePlan first_only = plan;
-  first_only.stages = {first};
+  first_only.stages.resize(1);
   Simulator simulator(observations, config);
   std::vector<double> peaks, question_entropies, control_entropies;
   for (size_t i = 0; i < observations.size(); ++i) {
     const Observation& observation = observations[i];
-    const std::vector<float> scores = CombinedScores(observation, first.heads);
-    std::vector<int32_t> blocks(observation.heads.blocks);
-    std::iota(blocks.begin(), blocks.end(), 0);
-    const double entropy = engine::NormalizedEntropy(scores, blocks, observation.heads.forced);
+    const engine::HeadScores seen =
+        ScoreCandidates(observation, plan, plan.stages.front().heads, AllBlocks(observation), {});
     if (observation.evidence.empty()) {
-      control_entropies.push_back(entropy);
+      control_entropies.push_back(seen.entropy);
       continue;
     }
-    question_entropies.push_back(entropy);
-    if (simulator.Run(i, first_only).recall < 1) continue;
-    float peak = 0;
-    for (const LayerHead& head : first.heads) {
-      peak = std::max(peak, observation.heads.Peak(head.layer, head.head));
-    }
-    peaks.push_back(peak);
+    question_entropies.push_back(seen.entropy);
+    if (simulator.Run(i, first_only).recall == 1) peaks.push_back(seen.peak);
   }
   const auto quantile = [](std::vector<double>& values, double share) {
     std::sort(values.begin(), values.end());

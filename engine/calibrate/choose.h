@@ -1,4 +1,4 @@
-// From observations to a plan. Pure functions.
+// From observations to plans. Pure functions.
 #pragma once
 
 #include <string>
@@ -11,48 +11,50 @@
 
 namespace slimfill::calibrate {
 
-// See PlanStage: `least` is its keep_ratio, `most` its max_ratio.
-struct ScoreBudget {
-  double least, keep_score, most;
+// Budgets that are tried for a pruning.
+struct BudgetGrid {
+  std::vector<double> ratios;       // ascending; the most that is kept, at each length another
+  std::vector<double> keep_scores;  // PlanStage::keep_score, with the smallest ratio as the least; 0: no more, no less
 };
 
 struct ChooseOptions {
   std::string name;
-  // Share of the evidence that the prunings together must keep, at every length, kind-balanced.
-  double recall = 0.93;
-  // Budgets that are tried.
-  std::vector<double> first_ratios = {0.125, 0.1875, 0.25, 0.3125, 0.375, 0.5};
-  std::vector<double> second_ratios = {0.0625, 0.09375, 0.125, 0.1875, 0.25};
-  std::vector<ScoreBudget> first_by_score = {{0.125, 0.3, 0.25},  {0.125, 0.3, 0.375}, {0.125, 0.2, 0.25},
-                                             {0.125, 0.2, 0.375}, {0.125, 0.2, 0.5},   {0.125, 0.15, 0.375},
-                                             {0.125, 0.15, 0.5},  {0.125, 0.1, 0.375}, {0.125, 0.1, 0.5}};
-  std::vector<ScoreBudget> second_by_score = {{0.0625, 0.2, 0.1875}, {0.0625, 0.2, 0.25},  {0.0625, 0.1, 0.1875},
-                                              {0.0625, 0.1, 0.25},   {0.0625, 0.05, 0.25}, {0.0625, 0.05, 0.375}};
-  double third_ratio = 0;  // of a last pruning at 0.92 depth, by the scores before; 0: none
+  // The least share of the evidence that the prunings together must keep, at every length, kind-balanced.
+  double recall = 0.85;
+  BudgetGrid first = {{0.125, 0.1875, 0.25, 0.3125, 0.375, 0.5}, {0, 0.2, 0.1}};
+  BudgetGrid second = {{0.0625, 0.09375, 0.125, 0.15625, 0.1875, 0.25, 0.375}, {0, 0.1}};
   int max_first_heads = 2;
   int max_second_heads = 4;
+  int max_link_heads = 2;
 };
 
-// What the heads of a layer, or of it and the few before it, keep: a row of evidence.
+// What heads keep: those of a layer, or of it and the few before it.
 struct LayerFinding {
   int layer = 0;
   std::vector<engine::LayerHead> heads;
-  std::vector<double> recall;  // at each of the options' ratios
-  double widest_recall = 0;    // at the widest budget of all, by score or not
+  std::vector<engine::LayerHead> link_heads;  // of a first pruning: spread along the links they make, scores keep more
+  std::vector<double> recall;                 // at each of the grid's ratios
 };
 
-struct Choice {
+struct Candidate {
   engine::PrunePlan plan;
-  Merit merit;                                            // of the plan on the observations
+  Merit merit;  // on the observations
+};
+
+struct Findings {
+  // For each layer of the first pruning the cheapest prefills (by the work model, on the observed prompts) that hold
+  // the target, and two between it and all of the evidence; without those that another one betters: no dearer, keeping
+  // no less, and of a later layer, where tokens have read more of those that leave. Cheapest first, one at least.
+  std::vector<Candidate> candidates;
   std::vector<LayerFinding> first_layers, second_layers;  // all that were looked at
 };
 
-// The cheapest prefill (by the work model, on the observed prompts) of those that hold the target: a first pruning by
-// the heads of one layer, and perhaps a second by heads of a later layer and the three before it. Retry: the later
-// layer, not after the second pruning, whose heads hold most at the next larger budget. FAILED_PRECONDITION when no
-// layer holds the target: no head retrieves early enough.
-absl::StatusOr<Choice> ChoosePlan(const std::vector<Observation>& observations, const engine::ModelConfig& config,
-                                  const ChooseOptions& options);
+// Plans with a first pruning by the heads of one layer, and perhaps a second by heads of a later layer and the three
+// before it; scores spread along links where that keeps more. Retry: the later layer, not after the second pruning,
+// whose heads hold most at the next larger budget. FAILED_PRECONDITION when no layer holds the target: no head
+// retrieves early enough.
+absl::StatusOr<Findings> FindPlans(const std::vector<Observation>& observations, const engine::ModelConfig& config,
+                                   const ChooseOptions& options);
 
 // Safety thresholds from fresh observations with and without evidence. min_peak: such that at most `false_alarms` of
 // the prunings that kept all evidence fall below it. max_entropy: half-way between the questions' and the controls'

@@ -7,31 +7,36 @@
 #include "engine/prune/policy.h"
 
 namespace slimfill::calibrate {
-namespace {
 
 std::vector<int32_t> AllBlocks(const Observation& observation) {
-  std::vector<int32_t> blocks(observation.heads.blocks);
+  std::vector<int32_t> blocks(observation.study.blocks);
   std::iota(blocks.begin(), blocks.end(), 0);
   return blocks;
 }
 
-}  // namespace
-
-std::vector<float> CombinedScores(const Observation& observation, const std::vector<engine::LayerHead>& heads) {
-  const std::vector<int32_t> blocks = AllBlocks(observation);
-  std::vector<float> combined(blocks.size(), 0.0f);
-  for (const engine::LayerHead& head : heads) {
-    const absl::Span<const float> raw = observation.heads.Of(head.layer, head.head);
-    std::vector<float> scores(raw.begin(), raw.end());
-    if (heads.size() > 1) engine::NormalizeScores(blocks, observation.heads.forced, absl::MakeSpan(scores));
-    engine::MaxInto(scores, absl::MakeSpan(combined));
-  }
-  return combined;
+std::vector<engine::UnitLink> Links(const Observation& observation, const engine::PrunePlan& plan) {
+  std::vector<engine::UnitLink> links;
+  for (const engine::LayerHead& head : plan.links.heads) observation.study.AppendLinks(head, links);
+  return links;
 }
 
-double Recall(const Observation& observation, const engine::PrunePlan& plan, const std::vector<float>& scores,
+engine::HeadScores ScoreCandidates(const Observation& observation, const engine::PrunePlan& plan,
+                                   const std::vector<engine::LayerHead>& heads, absl::Span<const int32_t> candidates,
+                                   absl::Span<const engine::UnitLink> links) {
+  const std::vector<int32_t> all = AllBlocks(observation);
+  std::vector<std::vector<float>> units;
+  std::vector<engine::HeadMass> masses;
+  units.reserve(heads.size());  // masses point into it
+  for (const engine::LayerHead& head : heads) {
+    units.push_back(engine::CarryUnitScores(all, observation.study.Units(head), candidates));
+    masses.push_back({units.back(), candidates});
+  }
+  return engine::ScoreByHeads(plan, masses, candidates, observation.study.forced, links);
+}
+
+double Recall(const Observation& observation, const engine::PrunePlan& plan, absl::Span<const float> scores,
               double ratio) {
-  const std::vector<int32_t>& forced = observation.heads.forced;
+  const std::vector<int32_t>& forced = observation.study.forced;
   engine::PlanStage stage;
   stage.keep_ratio = ratio;
   const int64_t keep = engine::BlocksToKeep(plan, stage, 0, observation.prompt_tokens, forced);
@@ -41,18 +46,28 @@ double Recall(const Observation& observation, const engine::PrunePlan& plan, con
   return static_cast<double>(found) / static_cast<double>(observation.evidence.size());
 }
 
-double KindBalancedRecall(const std::vector<Observation>& observations, const engine::PrunePlan& plan,
-                          const std::vector<engine::LayerHead>& heads, double ratio) {
-  std::map<std::string, std::pair<double, int>> by_kind;
+std::vector<double> KindBalancedRecall(const std::vector<Observation>& observations, const engine::PrunePlan& plan,
+                                       const std::vector<engine::LayerHead>& heads, const std::vector<double>& ratios) {
+  struct Sum {
+    std::vector<double> recall;
+    int count = 0;
+  };
+  std::map<std::string, Sum> by_kind;
   for (const Observation& observation : observations) {
     if (observation.evidence.empty()) continue;
-    auto& [sum, count] = by_kind[observation.kind];
-    sum += Recall(observation, plan, CombinedScores(observation, heads), ratio);
-    ++count;
+    const std::vector<float> scores =
+        ScoreCandidates(observation, plan, heads, AllBlocks(observation), Links(observation, plan)).scores;
+    Sum& sum = by_kind[observation.kind];
+    sum.recall.resize(ratios.size());
+    for (size_t i = 0; i < ratios.size(); ++i) sum.recall[i] += Recall(observation, plan, scores, ratios[i]);
+    ++sum.count;
   }
-  double total = 0;
-  for (const auto& [kind, sum] : by_kind) total += sum.first / sum.second;
-  return by_kind.empty() ? 0 : total / static_cast<double>(by_kind.size());
+  std::vector<double> mean(ratios.size(), 0.0);
+  for (const auto& [kind, sum] : by_kind) {
+    for (size_t i = 0; i < ratios.size(); ++i)
+      mean[i] += sum.recall[i] / sum.count / static_cast<double>(by_kind.size());
+  }
+  return mean;
 }
 
 }  // namespace slimfill::calibrate

@@ -1,10 +1,12 @@
-// What calibration learns a plan from: every head's block scores of a prompt whose evidence is known.
+// What calibration learns a plan from: what every head does with a prompt whose evidence is known.
 #pragma once
 
 #include <cstdint>
 #include <string>
 #include <vector>
 
+#include "absl/types/span.h"
+#include "engine/prune/head_scores.h"
 #include "engine/prune/plan.h"
 #include "engine/study_engine.h"
 
@@ -15,19 +17,27 @@ struct Observation {
   int64_t target_tokens = 0;  // of the document: its length band
   int64_t prompt_tokens = 0;
   std::vector<int32_t> evidence;  // blocks, ascending; empty: nothing in particular is looked up
-  engine::AllHeadScores heads;
+  engine::HeadStudy study;
 };
 
-// Scores of several heads together, as ScoreKind::kHeads makes them: one head as it is, more by their largest share of
-// each one's own best outside the forced blocks.
-std::vector<float> CombinedScores(const Observation& observation, const std::vector<engine::LayerHead>& heads);
+std::vector<int32_t> AllBlocks(const Observation& observation);
 
-// Share of the evidence among the blocks that these scores keep when a stage keeps `ratio` of the prompt.
-double Recall(const Observation& observation, const engine::PrunePlan& plan, const std::vector<float>& scores,
+// What the plan's links join in this prompt.
+std::vector<engine::UnitLink> Links(const Observation& observation, const engine::PrunePlan& plan);
+
+// How a pruning by `heads` scores `candidates`, with `links`. Masses were observed with nothing pruned: behind a first
+// pruning the real ones differ a little.
+engine::HeadScores ScoreCandidates(const Observation& observation, const engine::PrunePlan& plan,
+                                   const std::vector<engine::LayerHead>& heads, absl::Span<const int32_t> candidates,
+                                   absl::Span<const engine::UnitLink> links);
+
+// Share of the evidence among the blocks that these scores of all blocks keep when a stage keeps `ratio` of the prompt.
+double Recall(const Observation& observation, const engine::PrunePlan& plan, absl::Span<const float> scores,
               double ratio);
 
-// Mean over kinds of the mean over their observations; kinds without evidence do not count.
-double KindBalancedRecall(const std::vector<Observation>& observations, const engine::PrunePlan& plan,
-                          const std::vector<engine::LayerHead>& heads, double ratio);
+// For each of `ratios` what a first pruning by `heads`, with the plan's links, keeps of the evidence: mean over kinds
+// of the mean over their observations; kinds without evidence do not count.
+std::vector<double> KindBalancedRecall(const std::vector<Observation>& observations, const engine::PrunePlan& plan,
+                                       const std::vector<engine::LayerHead>& heads, const std::vector<double>& ratios);
 
 }  // namespace slimfill::calibrate

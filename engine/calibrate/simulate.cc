@@ -1,43 +1,66 @@
 #include "engine/calibrate/simulate.h"
 
 #include <algorithm>
-#include <numeric>
+#include <map>
+#include <string>
 
 #include "engine/prune/policy.h"
 #include "engine/stage.h"
 
 namespace slimfill::calibrate {
 
+using engine::LayerHead;
 using engine::PlanStage;
 using engine::PrunePlan;
 using engine::ScoreKind;
 
-const std::vector<float>& Simulator::Scores(size_t observation, const std::vector<engine::LayerHead>& heads) {
+namespace {
+
+constexpr size_t kMostRemembered = 200'000;  // some 100 MB
+
+std::vector<std::pair<int, int>> KeyOf(const std::vector<LayerHead>& heads) {
   std::vector<std::pair<int, int>> key;
-  for (const engine::LayerHead& head : heads) key.emplace_back(head.layer, head.head);
-  std::vector<std::vector<float>>& scores = scores_[key];
-  scores.resize(observations_.size());
-  if (scores[observation].empty()) scores[observation] = CombinedScores(observations_[observation], heads);
-  return scores[observation];
+  for (const LayerHead& head : heads) key.emplace_back(head.layer, head.head);
+  return key;
+}
+
+}  // namespace
+
+Simulator::Simulator(const std::vector<Observation>& observations, const engine::ModelConfig& config)
+    : observations_(observations), config_(config) {
+  for (const Observation& observation : observations) lengths_.push_back(observation.target_tokens);
+  std::sort(lengths_.begin(), lengths_.end());
+  lengths_.erase(std::unique(lengths_.begin(), lengths_.end()), lengths_.end());
+}
+
+const std::vector<float>& Simulator::Scores(size_t index, const PrunePlan& plan, const PlanStage& stage,
+                                            const std::vector<int32_t>& candidates) {
+  if (scores_.size() > kMostRemembered) scores_.clear();
+  const auto [entry, is_new] =
+      scores_.try_emplace(ScoresKey(index, KeyOf(stage.heads), KeyOf(plan.links.heads), candidates));
+  if (is_new) {
+    const Observation& observation = observations_[index];
+    entry->second = ScoreCandidates(observation, plan, stage.heads, candidates, Links(observation, plan)).scores;
+    engine::NormalizeScores(candidates, observation.study.forced, absl::MakeSpan(entry->second));
+  }
+  return entry->second;
 }
 
 Merit Simulator::Run(size_t index, const PrunePlan& plan) {
   const Observation& observation = observations_[index];
-  const std::vector<int32_t>& forced = observation.heads.forced;
-  std::vector<int32_t> all(observation.heads.blocks);
-  std::iota(all.begin(), all.end(), 0);
-  std::vector<int32_t> left = all, found = observation.evidence;
-  std::vector<float> scores;
+  const std::vector<int32_t>& forced = observation.study.forced;
+  std::vector<int32_t> left = AllBlocks(observation), found = observation.evidence;
+  std::vector<float> scores(left.size(), 0.0f);  // of `left`
   std::vector<int64_t> kept;
   for (const PlanStage& stage : plan.stages) {
     const bool own = stage.score == ScoreKind::kHeads;
-    if (own) scores = Scores(index, stage.heads);
-    std::vector<float> of_left = engine::CarryScores(all, scores, left);
-    engine::NormalizeScores(left, forced, absl::MakeSpan(of_left));
+    if (own) scores = Scores(index, plan, stage, left);
     const int64_t budget = engine::BlocksToKeep(plan, stage, 0, observation.prompt_tokens, forced);
     const int64_t keep =
-        engine::BlocksToKeepByScore(plan, stage, budget, observation.prompt_tokens, left, of_left, forced);
-    left = engine::SelectBlocks(left, of_left, forced, keep);
+        engine::BlocksToKeepByScore(plan, stage, budget, observation.prompt_tokens, left, scores, forced);
+    std::vector<int32_t> next = engine::SelectBlocks(left, scores, forced, keep);
+    scores = engine::CarryScores(left, scores, next);
+    left = std::move(next);
     kept.push_back(static_cast<int64_t>(left.size()));
     if (own) std::erase_if(found, [&](int32_t block) { return !std::binary_search(left.begin(), left.end(), block); });
   }
@@ -49,26 +72,35 @@ Merit Simulator::Run(size_t index, const PrunePlan& plan) {
   return {evidence == 0 ? 1 : static_cast<double>(found.size()) / evidence, pruned / dense};
 }
 
-Merit Simulator::Judge(const PrunePlan& plan) {
+Merit Simulator::JudgeLength(const PrunePlan& plan, int64_t length) {
   struct Sum {
     double recall = 0;
     int count = 0;
   };
-  std::map<int64_t, std::map<std::string, Sum>> by_length;
+  std::map<std::string, Sum> kinds;
   double cost = 0;
+  int prompts = 0;
   for (size_t i = 0; i < observations_.size(); ++i) {
+    if (observations_[i].target_tokens != length) continue;
     const Merit outcome = Run(i, plan);
-    cost += outcome.cost / static_cast<double>(observations_.size());
+    cost += outcome.cost;
+    ++prompts;
     if (observations_[i].evidence.empty()) continue;
-    Sum& sum = by_length[observations_[i].target_tokens][observations_[i].kind];
+    Sum& sum = kinds[observations_[i].kind];
     sum.recall += outcome.recall;
     ++sum.count;
   }
-  Merit merit{.recall = 1, .cost = cost};
-  for (const auto& [length, kinds] : by_length) {
-    double mean = 0;
-    for (const auto& [kind, sum] : kinds) mean += sum.recall / sum.count / static_cast<double>(kinds.size());
-    merit.recall = std::min(merit.recall, mean);
+  Merit merit{.recall = kinds.empty() ? 1.0 : 0.0, .cost = cost / prompts};
+  for (const auto& [kind, sum] : kinds) merit.recall += sum.recall / sum.count / static_cast<double>(kinds.size());
+  return merit;
+}
+
+Merit Simulator::Judge(const PrunePlan& plan) {
+  Merit merit{.recall = 1, .cost = 0};
+  for (const int64_t length : lengths_) {
+    const Merit of_length = JudgeLength(plan, length);
+    merit.recall = std::min(merit.recall, of_length.recall);
+    merit.cost += of_length.cost / static_cast<double>(lengths_.size());
   }
   return merit;
 }

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "engine/prune/head_scores.h"
 #include "engine/prune/policy.h"
 #include "gmock/gmock.h"
 #include "tests/engine/engine_fixture.h"
@@ -73,21 +74,53 @@ TEST_F(EngineTest, ARequestMayBringItsOwnPlan) {
   EXPECT_EQ(engine->Start(request).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
-TEST_F(EngineTest, ScoresOfAllHeadsAreThoseThatPruningSees) {
+// Scores made of a study, by the plan's heads and links, beside those that pruning saw.
+void ExpectScoresOf(const HeadStudy& study, const PrunePlan& plan, std::vector<UnitLink> links,
+                    const PruneTraceStage& pruned) {
+  const std::vector<int32_t>& blocks = pruned.candidate_blocks;
+  std::vector<HeadMass> masses;
+  for (const LayerHead& head : plan.stages[0].heads) masses.push_back({study.Units(head), blocks});
+  HeadScores found = ScoreByHeads(plan, masses, blocks, study.forced, links);
+  EXPECT_GT(found.peak, 0);
+  NormalizeScores(blocks, study.forced, absl::MakeSpan(found.scores));
+  EXPECT_EQ(found.scores, pruned.scores);
+}
+
+TEST_F(EngineTest, AStudyOfHeadsSeesWhatPruningSees) {
   const std::unique_ptr<StudyEngine> engine = MakeEngine(kHeadsPlan);
   const PruneTraceStage pruned = Run(*engine, Request(Prompt(1000))).report.trace[0];  // by head (1, 2) alone
-  const absl::StatusOr<AllHeadScores> all = engine->ScoreHeads(Request(Prompt(1000)), 3);
-  ASSERT_TRUE(all.ok()) << all.status();
-  EXPECT_EQ(all->layers, 3);
-  EXPECT_EQ(all->blocks, 16);
-  EXPECT_EQ(all->forced, pruned.forced_blocks);
-  std::vector<float> scores(all->Of(1, 2).begin(), all->Of(1, 2).end());
-  EXPECT_GT(all->Peak(1, 2), 0);
-  const std::vector<int32_t>& blocks = pruned.candidate_blocks;
-  NormalizeScores(blocks, all->forced, absl::MakeSpan(scores));
-  EXPECT_EQ(scores, pruned.scores);
+  const absl::StatusOr<HeadStudy> study = engine->StudyHeads(Request(Prompt(1000)), 3, 0);
+  ASSERT_TRUE(study.ok()) << study.status();
+  EXPECT_EQ(study->layers, 3);
+  EXPECT_EQ(study->blocks, 16);
+  EXPECT_EQ(study->forced, pruned.forced_blocks);
+  EXPECT_TRUE(study->looks.empty());
+  ExpectScoresOf(*study, *ParsePlan(kHeadsPlan, engine->info().model), {}, pruned);
   EXPECT_EQ(engine->pages_used(), 0);
-  EXPECT_EQ(engine->ScoreHeads(Request(Prompt(100)), 6).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(EngineTest, AStudyOfHeadsSeesTheLinksThatPruningFollows) {
+  const std::unique_ptr<StudyEngine> engine = MakeEngine(kHeadsPlan);
+  PrunePlan plan = *ParsePlan(kHeadsPlan, engine->info().model);
+  plan.links.heads = {{0, 1}};
+  SequenceRequest request = Request(Prompt(1000));
+  request.pruning.plan = std::make_shared<PrunePlan>(plan);
+  const PruneTraceStage pruned = Run(*engine, request).report.trace[0];
+  const absl::StatusOr<HeadStudy> study = engine->StudyHeads(Request(Prompt(1000)), 2, 1);
+  ASSERT_TRUE(study.ok()) << study.status();
+  std::vector<UnitLink> links;
+  study->AppendLinks({0, 1}, links);
+  EXPECT_GT(links.size(), 100);  // at most two of a unit: those that are left out lead to nothing better here
+  ExpectScoresOf(*study, plan, links, pruned);
+}
+
+TEST_F(EngineTest, RefusesAStudyOfLayersThatThereAreNot) {
+  const std::unique_ptr<StudyEngine> engine = MakeEngine(kHeadsPlan);
+  for (const auto& [layers, link_layers] : {std::pair(6, 0), {0, 0}, {3, 4}, {3, -1}}) {
+    EXPECT_EQ(engine->StudyHeads(Request(Prompt(100)), layers, link_layers).status().code(),
+              absl::StatusCode::kInvalidArgument)
+        << layers << " " << link_layers;
+  }
 }
 
 TEST_F(EngineTest, KeepsTheBlocksAnOracleNames) {

@@ -1,0 +1,109 @@
+#include "engine/calibrate/cases.h"
+
+#include <chrono>
+#include <cstdio>
+
+#include "base/must.h"
+#include "engine/eval/generate.h"
+#include "engine/eval/prompt.h"
+
+namespace slimfill::calibrate {
+namespace {
+
+// "learning 12/36, 2 min left" on one line.
+class Progress {
+ public:
+  Progress(const std::string& what, size_t total) : what_(what), total_(total) {}
+  void Step() {
+    ++done_;
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
+    std::fprintf(stderr, "\r%s %zu/%zu, %.1f min left ", what_.c_str(), done_, total_,
+                 seconds / 60 / static_cast<double>(done_) * static_cast<double>(total_ - done_));
+    if (done_ == total_) std::fprintf(stderr, "\n");
+  }
+
+ private:
+  const std::string what_;
+  const size_t total_;
+  size_t done_ = 0;
+  const std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+};
+
+// Shares of the depth whose heads are looked at, and whose links.
+constexpr double kProbedDepth = 0.6, kLinkedDepth = 0.34;
+
+Observation ObserveCase(engine::StudyEngine& engine, const eval::EvalCase& test_case) {
+  const eval::CasePrompt prompt = Must(eval::RenderCase(engine, test_case));
+  engine::SequenceRequest request;
+  request.prompt = prompt.chat.tokens;
+  request.last_user_content = prompt.chat.content_ranges.back();
+  const auto prompt_tokens = static_cast<int64_t>(request.prompt.size());
+  const int layers = engine.info().model.layers;
+  return {test_case.kind, test_case.target_tokens, prompt_tokens, prompt.evidence_blocks,
+          Must(engine.StudyHeads(std::move(request), static_cast<int>(kProbedDepth * layers),
+                                 static_cast<int>(kLinkedDepth * layers)))};
+}
+
+// Calls `use(id, document, case)` for each that `known(id)` does not know already.
+template <typename Known, typename Use>
+void ForEachCase(const engine::StudyEngine& engine, const Questions& questions, const std::string& what,
+                 const Known& known, const Use& use) {
+  const std::vector<eval::DocumentSpec> documents = eval::PlanDocuments({.lengths = questions.lengths,
+                                                                         .cases = questions.cases,
+                                                                         .kinds = questions.kinds,
+                                                                         .seed = questions.seed,
+                                                                         .shared = questions.shared});
+  size_t total = 0;
+  for (const eval::DocumentSpec& document : documents) total += document.questions.size();
+  Progress progress(what, total);
+  for (const eval::DocumentSpec& document : documents) {
+    std::vector<eval::EvalCase> cases;
+    for (size_t i = 0; i < document.questions.size(); ++i) {
+      const std::string id = eval::CaseName(document, document.questions[i]);
+      if (!known(id)) {
+        if (cases.empty()) cases = Must(eval::MakeCases(questions.corpus, engine.tokenizer(), document, false));
+        use(id, document, cases[i]);
+      }
+      progress.Step();
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<Observation> Observe(engine::StudyEngine& engine, const Questions& questions, const std::string& what,
+                                 ObservationFile& file) {
+  std::vector<Observation> observations;
+  ForEachCase(
+      engine, questions, what,
+      [&](const std::string& id) {
+        const Observation* found = file.Find(id);
+        if (found != nullptr) observations.push_back(*found);
+        return found != nullptr;
+      },
+      [&](const std::string& id, const eval::DocumentSpec&, const eval::EvalCase& test_case) {
+        observations.push_back(ObserveCase(engine, test_case));
+        Must(file.Append(id, observations.back()));
+      });
+  return observations;
+}
+
+std::vector<eval::CaseResult> RunCases(engine::StudyEngine& engine, const Questions& questions, const std::string& what,
+                                       const std::vector<eval::Arm>& arms, const eval::RunOptions& options) {
+  std::vector<eval::CaseResult> results;
+  ForEachCase(
+      engine, questions, what, [](const std::string&) { return false; },
+      [&](const std::string& id, const eval::DocumentSpec& document, const eval::EvalCase& test_case) {
+        eval::CaseResult& result = results.emplace_back(eval::CaseResult{.case_id = id,
+                                                                         .document_id = eval::DocumentName(document),
+                                                                         .kind = test_case.kind,
+                                                                         .target_tokens = document.tokens,
+                                                                         .judged = !test_case.accept.empty()});
+        for (const eval::Arm& arm : arms) {
+          result.by_arm[arm.name] = Must(eval::Run(engine, test_case, arm, options));
+        }
+      });
+  return results;
+}
+
+}  // namespace slimfill::calibrate
