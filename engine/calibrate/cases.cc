@@ -19,8 +19,8 @@ class Progress {
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
     std::fprintf(stderr, "\r%s %zu/%zu, %.1f min left ", what_.c_str(), done_, total_,
                  seconds / 60 / static_cast<double>(done_) * static_cast<double>(total_ - done_));
-    if (done_ == total_) std::fprintf(stderr, "\n");
   }
+  ~Progress() { std::fprintf(stderr, "\n"); }
 
  private:
   const std::string what_;
@@ -44,10 +44,11 @@ Observation ObserveCase(engine::StudyEngine& engine, const eval::EvalCase& test_
                                  static_cast<int>(kLinkedDepth * layers)))};
 }
 
-// Calls `use(id, document, case)` for each that `known(id)` does not know already.
-template <typename Known, typename Use>
+// Calls `use(id, document, make_case)` for each, up to the first for which it returns false; documents are made for
+// those that ask for their case.
+template <typename Use>
 void ForEachCase(const engine::StudyEngine& engine, const Questions& questions, const std::string& what,
-                 const Known& known, const Use& use) {
+                 const Use& use) {
   const std::vector<eval::DocumentSpec> documents = eval::PlanDocuments({.lengths = questions.lengths,
                                                                          .cases = questions.cases,
                                                                          .kinds = questions.kinds,
@@ -59,12 +60,13 @@ void ForEachCase(const engine::StudyEngine& engine, const Questions& questions, 
   for (const eval::DocumentSpec& document : documents) {
     std::vector<eval::EvalCase> cases;
     for (size_t i = 0; i < document.questions.size(); ++i) {
-      const std::string id = eval::CaseName(document, document.questions[i]);
-      if (!known(id)) {
+      const auto make_case = [&]() -> const eval::EvalCase& {
         if (cases.empty()) cases = Must(eval::MakeCases(questions.corpus, engine.tokenizer(), document, false));
-        use(id, document, cases[i]);
-      }
+        return cases[i];
+      };
+      const bool go_on = use(eval::CaseName(document, document.questions[i]), document, make_case);
       progress.Step();
+      if (!go_on) return;
     }
   }
 }
@@ -74,26 +76,22 @@ void ForEachCase(const engine::StudyEngine& engine, const Questions& questions, 
 std::vector<Observation> Observe(engine::StudyEngine& engine, const Questions& questions, const std::string& what,
                                  ObservationFile& file) {
   std::vector<Observation> observations;
-  ForEachCase(
-      engine, questions, what,
-      [&](const std::string& id) {
-        const Observation* found = file.Find(id);
-        if (found != nullptr) observations.push_back(*found);
-        return found != nullptr;
-      },
-      [&](const std::string& id, const eval::DocumentSpec&, const eval::EvalCase& test_case) {
-        observations.push_back(ObserveCase(engine, test_case));
-        Must(file.Append(id, observations.back()));
-      });
+  ForEachCase(engine, questions, what, [&](const std::string& id, const eval::DocumentSpec&, const auto& make_case) {
+    const Observation* known = file.Find(id);
+    observations.push_back(known != nullptr ? *known : ObserveCase(engine, make_case()));
+    if (known == nullptr) Must(file.Append(id, observations.back()));
+    return true;
+  });
   return observations;
 }
 
 std::vector<eval::CaseResult> RunCases(engine::StudyEngine& engine, const Questions& questions, const std::string& what,
-                                       const std::vector<eval::Arm>& arms, const eval::RunOptions& options) {
+                                       const std::vector<eval::Arm>& arms, const eval::RunOptions& options,
+                                       const StopRule& stop) {
   std::vector<eval::CaseResult> results;
   ForEachCase(
-      engine, questions, what, [](const std::string&) { return false; },
-      [&](const std::string& id, const eval::DocumentSpec& document, const eval::EvalCase& test_case) {
+      engine, questions, what, [&](const std::string& id, const eval::DocumentSpec& document, const auto& make_case) {
+        const eval::EvalCase& test_case = make_case();
         eval::CaseResult& result = results.emplace_back(eval::CaseResult{.case_id = id,
                                                                          .document_id = eval::DocumentName(document),
                                                                          .kind = test_case.kind,
@@ -102,6 +100,7 @@ std::vector<eval::CaseResult> RunCases(engine::StudyEngine& engine, const Questi
         for (const eval::Arm& arm : arms) {
           result.by_arm[arm.name] = Must(eval::Run(engine, test_case, arm, options));
         }
+        return stop == nullptr || !stop(results);
       });
   return results;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -30,8 +31,10 @@ struct Questions {
 std::vector<Observation> Observe(engine::StudyEngine& engine, const Questions& questions, const std::string& what,
                                  ObservationFile& file);
 
-// The arms' answers, each case by all arms.
+// The arms' answers, each case by all arms; of the first cases only, when `stop` says so of those.
+using StopRule = std::function<bool(const std::vector<eval::CaseResult>&)>;
 std::vector<eval::CaseResult> RunCases(engine::StudyEngine& engine, const Questions& questions, const std::string& what,
-                                       const std::vector<eval::Arm>& arms, const eval::RunOptions& options);
+                                       const std::vector<eval::Arm>& arms, const eval::RunOptions& options,
+                                       const StopRule& stop = nullptr);
 
 }  // namespace slimfill::calibrate

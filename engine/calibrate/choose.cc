@@ -17,11 +17,14 @@ using engine::PlanStage;
 using engine::PrunePlan;
 using engine::ScoreKind;
 
-constexpr double kHeadGain = 0.01;             // recall that one more head must add
-constexpr size_t kShortList = 16;              // heads that greedy search tries
-constexpr int kSecondSpan = 4;                 // layers whose heads score the second pruning
-constexpr double kLadder[] = {0, 0.33, 0.67};  // targets, from the least to all of the evidence
-constexpr double kLinksMayAdd = 0.1;           // recall: a second pruning's heads are looked at without links
+constexpr double kHeadGain = 0.01;  // recall that one more head must add
+constexpr size_t kShortList = 16;   // heads that greedy search tries
+constexpr int kSecondSpan = 4;      // layers whose heads score the second pruning
+// Where the second pruning may be, shares of the depth: earlier, answers get worse than the evidence that is kept
+// tells.
+constexpr double kSecondDepths[] = {0.54, 0.71};
+constexpr double kLadder[] = {0, 0.5};  // targets, from the least to all of the evidence
+constexpr double kLinksMayAdd = 0.1;    // recall: a second pruning's heads are looked at without links
 
 double Mean(const std::vector<double>& values) {
   return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
@@ -187,9 +190,10 @@ class BudgetSearch {
   Simulator& simulator_;
 };
 
-// The cheapest plan by this first pruning, with or without a second.
-std::optional<Candidate> CheapestOf(const LayerFinding& first, const std::vector<LayerFinding>& second_layers,
-                                    const ChooseOptions& options, double target, Simulator& simulator) {
+// The cheapest plan by this first pruning and a second one at `second_layer`; -1: none.
+std::optional<Candidate> CheapestOf(const LayerFinding& first, int second_layer,
+                                    const std::vector<LayerFinding>& second_heads, const ChooseOptions& options,
+                                    double target, Simulator& simulator) {
   BudgetSearch search(options, target, simulator);
   std::optional<Candidate> best;
   const auto consider = [&](const PrunePlan& plan) {
@@ -202,27 +206,20 @@ std::optional<Candidate> CheapestOf(const LayerFinding& first, const std::vector
     plan.links.heads = first.link_heads;
     plan.stages = {HeadStage(first, 0)};
     plan.stages[0].keep_score = first_score;
-    consider(plan);
-    for (const LayerFinding& second : second_layers) {
-      if (second.layer - kSecondSpan < first.layer || second.recall.back() < target - kLinksMayAdd) continue;
+    if (second_layer < 0) consider(plan);
+    for (const LayerFinding& second : second_heads) {
+      if (second.layer > second_layer || second.layer - kSecondSpan < first.layer) continue;
+      if (second.recall.back() < target - kLinksMayAdd) continue;
       for (const double second_score : options.second.keep_scores) {
         plan.stages.resize(1);
-        plan.stages.push_back(HeadStage(second, 0));
-        plan.stages[1].keep_score = second_score;
+        PlanStage& stage = plan.stages.emplace_back(HeadStage(second, 0));
+        stage.prune_layer = second_layer;
+        stage.keep_score = second_score;
         consider(plan);
       }
     }
   }
   return best;
-}
-
-// The most that a stage keeps of a prompt of any length.
-double Most(const PlanStage& stage) {
-  double most = std::max(stage.keep_ratio, stage.max_ratio);
-  for (const auto* bands : {&stage.keep_bands, &stage.max_bands}) {
-    for (const engine::KeepBand& band : *bands) most = std::max(most, band.ratio);
-  }
-  return most;
 }
 
 // For prompts where the first pruning is not sure. Its heads are those that keep most with this plan's links.
@@ -231,7 +228,7 @@ void AddRetry(const std::vector<LayerFinding>& layers, const ChooseOptions& opti
   const int limit = plan.stages.size() > 1 ? plan.stages[1].prune_layer : first.prune_layer;
   const std::vector<double>& ratios = options.first.ratios;
   size_t wider = 0;
-  while (wider + 1 < ratios.size() && ratios[wider] <= Most(first)) ++wider;
+  while (wider + 1 < ratios.size() && ratios[wider] <= MostKept(first)) ++wider;
   const LayerFinding* best = nullptr;
   for (const LayerFinding& layer : layers) {
     if (layer.layer <= first.prune_layer || layer.layer > limit) continue;
@@ -240,15 +237,22 @@ void AddRetry(const std::vector<LayerFinding>& layers, const ChooseOptions& opti
   if (best != nullptr) plan.retry = HeadStage(*best, ratios[wider]);
 }
 
-// Cheapest first, without those that another one betters: no dearer, keeping no less, and of a later layer.
+// Whether each pruning of `a` is no earlier than that of `b`. None is the latest.
+bool PrunesNoEarlier(const PrunePlan& a, const PrunePlan& b) {
+  for (size_t i = 0; i < std::min(a.stages.size(), b.stages.size()); ++i) {
+    if (a.stages[i].prune_layer < b.stages[i].prune_layer) return false;
+  }
+  return a.stages.size() <= b.stages.size();
+}
+
+// Cheapest first, without those that another one betters.
 void KeepUseful(std::vector<Candidate>& candidates) {
   std::stable_sort(candidates.begin(), candidates.end(),
                    [](const Candidate& a, const Candidate& b) { return a.merit.cost < b.merit.cost; });
   std::vector<Candidate> useful;
   for (Candidate& candidate : candidates) {
     const bool bettered = std::any_of(useful.begin(), useful.end(), [&](const Candidate& other) {
-      return other.merit.recall >= candidate.merit.recall &&
-             other.plan.stages[0].prune_layer >= candidate.plan.stages[0].prune_layer;
+      return other.merit.recall >= candidate.merit.recall && PrunesNoEarlier(other.plan, candidate.plan);
     });
     if (!bettered) useful.push_back(std::move(candidate));
   }
@@ -256,6 +260,14 @@ void KeepUseful(std::vector<Candidate>& candidates) {
 }
 
 }  // namespace
+
+double MostKept(const PlanStage& stage) {
+  double most = std::max(stage.keep_ratio, stage.max_ratio);
+  for (const auto* bands : {&stage.keep_bands, &stage.max_bands}) {
+    for (const engine::KeepBand& band : *bands) most = std::max(most, band.ratio);
+  }
+  return most;
+}
 
 absl::StatusOr<Findings> FindPlans(const std::vector<Observation>& observations, const engine::ModelConfig& config,
                                    const ChooseOptions& options) {
@@ -270,13 +282,20 @@ absl::StatusOr<Findings> FindPlans(const std::vector<Observation>& observations,
         Find(observations, layer - kSecondSpan + 1, layer, options.second, options.max_second_heads));
   }
   Simulator simulator(observations, config);
+  std::vector<int> second_layers = {-1};
+  for (const double depth : kSecondDepths)
+    second_layers.push_back(static_cast<int>(std::lround(depth * config.layers)));
   for (const LayerFinding& first : findings.first_layers) {
-    for (const double share : kLadder) {
-      const double target = options.recall + share * (1 - options.recall);
-      std::optional<Candidate> found = CheapestOf(first, findings.second_layers, options, target, simulator);
-      if (!found.has_value()) continue;
-      AddRetry(findings.first_layers, options, found->plan);
-      findings.candidates.push_back(*std::move(found));
+    if (first.recall.back() < options.recall) continue;  // at the widest budget
+    for (const int second_layer : second_layers) {
+      for (const double share : kLadder) {
+        const double target = options.recall + share * (1 - options.recall);
+        std::optional<Candidate> found =
+            CheapestOf(first, second_layer, findings.second_layers, options, target, simulator);
+        if (!found.has_value()) continue;
+        AddRetry(findings.first_layers, options, found->plan);
+        findings.candidates.push_back(*std::move(found));
+      }
     }
   }
   if (findings.candidates.empty()) {

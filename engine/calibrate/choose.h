@@ -42,19 +42,22 @@ struct Candidate {
 };
 
 struct Findings {
-  // For each layer of the first pruning the cheapest prefills (by the work model, on the observed prompts) that hold
-  // the target, and two between it and all of the evidence; without those that another one betters: no dearer, keeping
-  // no less, and of a later layer, where tokens have read more of those that leave. Cheapest first, one at least.
+  // For each layer of the first pruning and each of the second, or none, the cheapest prefills (by the work model, on
+  // the observed prompts) that hold the target, and those that hold half-way from it to all of the evidence; without
+  // those that another one betters: no dearer, keeping no less, and pruning no earlier. Cheapest first, one at least.
   std::vector<Candidate> candidates;
   std::vector<LayerFinding> first_layers, second_layers;  // all that were looked at
 };
 
-// Plans with a first pruning by the heads of one layer, and perhaps a second by heads of a later layer and the three
-// before it; scores spread along links where that keeps more. Retry: the later layer, not after the second pruning,
-// whose heads hold most at the next larger budget. FAILED_PRECONDITION when no layer holds the target: no head
-// retrieves early enough.
+// Plans with a first pruning by the heads of one layer, and perhaps a second, behind half of the depth, by heads of a
+// later layer and the three before it; scores spread along links where that keeps more. Retry: the later layer, not
+// after the second pruning, whose heads hold most at the next larger budget. FAILED_PRECONDITION when no layer holds
+// the target: no head retrieves early enough.
 absl::StatusOr<Findings> FindPlans(const std::vector<Observation>& observations, const engine::ModelConfig& config,
                                    const ChooseOptions& options);
+
+// The most that a stage keeps of a prompt of any length, a share of its blocks.
+double MostKept(const engine::PlanStage& stage);
 
 // Safety thresholds from fresh observations with and without evidence. min_peak: such that at most `false_alarms` of
 // the prunings that kept all evidence fall below it. max_entropy: half-way between the questions' and the controls'

@@ -65,6 +65,18 @@ void PrintFindings(const char* title, const std::vector<LayerFinding>& findings,
   std::fflush(stdout);
 }
 
+void PrintCandidates(const std::vector<Candidate>& candidates) {
+  std::printf("\nplans\n| prunes at | keeps at most | evidence kept | FLOPs ratio |\n|---|---|---|---|\n");
+  for (const auto& [plan, merit] : candidates) {
+    const std::string most = absl::StrJoin(plan.stages, ", ", [](std::string* out, const engine::PlanStage& stage) {
+      absl::StrAppendFormat(out, "%.1f %%", 100 * MostKept(stage));
+    });
+    std::printf("| %s | %s | %.1f %% | %.2fx |\n", PruneLayers(plan).c_str(), most.c_str(), 100 * merit.recall,
+                1 / merit.cost);
+  }
+  std::fflush(stdout);
+}
+
 Json EvidenceJson(const ChooseOptions& options, const Findings& findings, const Candidate& chosen,
                   const std::vector<Trial>& trials) {
   return {{"target_recall", options.recall},        {"recall", chosen.merit.recall},

@@ -15,6 +15,8 @@ namespace slimfill::calibrate {
 // Prints what heads keep at each ratio, as a table.
 void PrintFindings(const char* title, const std::vector<LayerFinding>& findings, const std::vector<double>& ratios);
 
+void PrintCandidates(const std::vector<Candidate>& candidates);
+
 // What was looked at and tried, as JSON for a plan's "evidence".
 nlohmann::ordered_json EvidenceJson(const ChooseOptions& options, const Findings& findings, const Candidate& chosen,
                                     const std::vector<Trial>& trials);

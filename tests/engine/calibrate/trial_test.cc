@@ -24,6 +24,15 @@ TEST(CompareTest, KindsThatGainDoNotMakeUpForThoseThatLose) {
   EXPECT_DOUBLE_EQ(trial.flops_ratio, 3);
 }
 
+TEST(CompareTest, AnAnswerIsNotMoreThanLost) {
+  const std::vector<eval::CaseResult> dense = {Result(kDenseArm, "code", 1, 1), Result(kDenseArm, "code", 1, 1)};
+  const std::vector<eval::CaseResult> pruned = {Result(kPlanArm, "code", 8, 1), Result(kPlanArm, "code", 1.25, 1)};
+  const Trial trial = Compare(0, dense, pruned);
+  EXPECT_DOUBLE_EQ(trial.nll.mean, (7 + 0.25) / 2);
+  EXPECT_DOUBLE_EQ(trial.loss, (1 + 0.25) / 2);
+  EXPECT_EQ(trial.questions, 2);
+}
+
 TEST(BestCandidateTest, TakesTheCheapestWithinTheMarginElseTheLeastLoss) {
   EXPECT_EQ(BestCandidate({}, 0.1), 0);
   EXPECT_EQ(BestCandidate({{.candidate = 0, .loss = 0.1}, {.candidate = 1, .loss = 0.05}}, 0.1), 0);
