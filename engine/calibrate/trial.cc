@@ -1,10 +1,9 @@
 #include "engine/calibrate/trial.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
-#include <map>
 #include <memory>
-#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -13,8 +12,8 @@
 namespace slimfill::calibrate {
 namespace {
 
-constexpr double kLost = 1;      // nats a token: an answer that much less likely is lost, and not more than lost
-constexpr double kHopeless = 2;  // margins that a plan may have lost after a third of the questions
+constexpr double kLost = 1;  // nats a token: an answer that much less likely is lost, and not more than lost
+constexpr double kSure = 2;  // standard errors beyond the margin at which a plan is given up
 
 }  // namespace
 
@@ -31,20 +30,20 @@ std::string PruneLayers(const engine::PrunePlan& plan) {
 Trial Compare(size_t candidate, const std::vector<eval::CaseResult>& dense,
               const std::vector<eval::CaseResult>& pruned) {
   Trial trial{.candidate = candidate, .questions = pruned.size(), .flops_ratio = 0};
+  const auto count = static_cast<double>(pruned.size());
   std::vector<eval::Observed> excess;
-  std::map<std::string, std::pair<double, int>> by_kind;
+  double squares = 0;
   for (size_t i = 0; i < pruned.size(); ++i) {
     const eval::RunResult& run = pruned[i].by_arm.at(kPlanArm);
-    trial.flops_ratio += run.flops_ratio / static_cast<double>(pruned.size());
+    trial.flops_ratio += run.flops_ratio / count;
     excess.push_back({run.nll - dense[i].by_arm.at(kDenseArm).nll, pruned[i].document_id});
-    auto& [sum, count] = by_kind[pruned[i].kind];
-    sum += std::clamp(excess.back().value, -kLost, kLost);
-    ++count;
+    const double lost = std::clamp(excess.back().value, -kLost, kLost);
+    trial.loss += lost / count;
+    squares += lost * lost / count;
   }
   trial.nll = eval::BootstrapMean(excess);
-  for (const auto& [kind, sum] : by_kind) {
-    trial.loss += std::max(0.0, sum.first / sum.second) / static_cast<double>(by_kind.size());
-  }
+  const double variance = std::max(0.0, squares - trial.loss * trial.loss);
+  if (pruned.size() > 1) trial.loss_error = std::sqrt(variance / (count - 1));
   return trial;
 }
 
@@ -56,12 +55,14 @@ std::vector<Trial> TryPlans(engine::StudyEngine& engine, const Questions& questi
   std::printf(
       "\ntrials, %zu questions each, fewer of those that lose much\n| prunes at | evidence kept | FLOPs ratio | "
       "questions "
-      "| answer NLL over dense | kinds that lose |\n|---|---|---|---|---|---|\n",
+      "| answer NLL over dense | lost |\n|---|---|---|---|---|---|\n",
       dense.size());
   std::vector<Trial> trials;
   for (size_t i = 0; i < candidates.size(); ++i) {
     const auto hopeless = [&](const std::vector<eval::CaseResult>& so_far) {
-      return so_far.size() >= dense.size() / 3 && Compare(i, dense, so_far).loss > kHopeless * margin;
+      if (so_far.size() < dense.size() / 3) return false;
+      const Trial trial = Compare(i, dense, so_far);
+      return trial.loss - kSure * trial.loss_error > margin;
     };
     const std::vector<eval::CaseResult> pruned =
         RunCases(engine, questions, absl::StrCat("trying plan ", i + 1, " of at most ", candidates.size()),

@@ -22,9 +22,8 @@ struct Trial {
   size_t candidate = 0;
   size_t questions = 0;
   eval::Estimate nll;  // answers' over dense, nats a token: mean over the questions
-  // The same, but a question counts at most 1 nat either way, and kinds of questions that gain by pruning do not make
-  // up for those that lose: mean over kinds, of each its mean where that is a loss. About the share of answers lost.
-  double loss = 0;
+  // The same, but a question counts at most 1 nat either way, so that a few do not decide it; and its standard error.
+  double loss = 0, loss_error = 0;
   double flops_ratio = 1;  // dense over plan, mean
 };
 
@@ -32,8 +31,8 @@ struct Trial {
 Trial Compare(size_t candidate, const std::vector<eval::CaseResult>& dense,
               const std::vector<eval::CaseResult>& pruned);
 
-// Runs candidates on the questions, the cheapest first, up to the first that loses at most `margin`; one that has lost
-// much more after a third of the questions is not run further. Prints a table.
+// Runs candidates on the questions, the cheapest first, up to the first that loses at most `margin`; one that loses
+// more beyond doubt, after a third of the questions or later, is not run further. Prints a table.
 std::vector<Trial> TryPlans(engine::StudyEngine& engine, const Questions& questions,
                             const std::vector<Candidate>& candidates, double margin);
 

@@ -17,7 +17,7 @@ def run(program: str, *arguments: object) -> subprocess.CompletedProcess:
 
 def calibrate(folder: pathlib.Path, *arguments: object) -> subprocess.CompletedProcess:
     return run("slimfill-calibrate", "--out", folder / "plan.json", "--observations", folder / "observations.jsonl",
-               "--lengths", 1024, "--cases", 2, "--shared", 2, "--recall", 0.8, "--margin", 10, *arguments)
+               "--lengths", 1024, "--cases", 2, "--shared", 2, "--recall", 0.8, "--margin", 1, *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +31,15 @@ def calibrated(tmp_path_factory):
 def test_a_plan_is_found_and_tried_and_says_what_it_comes_from(calibrated):
     folder, done = calibrated
     plan = json.loads((folder / "plan.json").read_text())
-    # (7,7) is this model's head that looks things up: so it was found by hand, too.
-    assert plan["stages"][0]["prune_layer"] == 7 and plan["stages"][0]["heads"] == [[7, 7]]
     evidence = plan["evidence"]
+    # (7,7) is the head of this model's early layers that looks things up, however few the questions.
+    findings = evidence["first_pruning"]
+    best = max(findings[:10], key=lambda finding: finding["recall"][3])
+    assert best["layer"] == 7 and best["heads"][0] == [7, 7]
+    assert plan["stages"][0]["heads"] == findings[plan["stages"][0]["prune_layer"]]["heads"]
     assert evidence["learned_from"].startswith("14 prompts")
     assert evidence["recall"] >= 0.8 and evidence["flops_ratio"] > 1
-    assert len(evidence["trials"]) == 1 and evidence["trials"][0]["loss"] < 10
+    assert len(evidence["trials"]) == 1 and evidence["trials"][0]["loss"] <= 1
     assert "| plan |" in evidence["verified"] and evidence["verified"] in done.stdout
     assert "learning 14/14" in done.stderr and "trying plan 1 of" in done.stderr
 

@@ -1,5 +1,7 @@
 #include "engine/calibrate/trial.h"
 
+#include <cmath>
+
 #include "gtest/gtest.h"
 
 namespace slimfill::calibrate {
@@ -12,25 +14,18 @@ eval::CaseResult Result(const char* arm, const char* kind, double nll, double fl
   return result;
 }
 
-TEST(CompareTest, KindsThatGainDoNotMakeUpForThoseThatLose) {
-  const std::vector<eval::CaseResult> dense = {Result(kDenseArm, "needle", 1, 1), Result(kDenseArm, "needle", 1, 1),
-                                               Result(kDenseArm, "variables", 2, 1)};
-  const std::vector<eval::CaseResult> pruned = {Result(kPlanArm, "needle", 0.5, 2), Result(kPlanArm, "needle", 0.75, 4),
-                                                Result(kPlanArm, "variables", 2.5, 3)};
+TEST(CompareTest, AnAnswerIsNotMoreThanLost) {
+  const std::vector<eval::CaseResult> dense = {Result(kDenseArm, "needle", 2, 1), Result(kDenseArm, "code", 1, 1),
+                                               Result(kDenseArm, "code", 1, 1), Result(kDenseArm, "code", 1, 1)};
+  const std::vector<eval::CaseResult> pruned = {Result(kPlanArm, "needle", 1.5, 2), Result(kPlanArm, "code", 8, 4),
+                                                Result(kPlanArm, "code", 1.5, 3)};  // stopped before the last
   const Trial trial = Compare(7, dense, pruned);
   EXPECT_EQ(trial.candidate, 7);
-  EXPECT_DOUBLE_EQ(trial.nll.mean, (-0.5 - 0.25 + 0.5) / 3);
-  EXPECT_DOUBLE_EQ(trial.loss, 0.5 / 2);  // of two kinds one loses
+  EXPECT_EQ(trial.questions, 3);
+  EXPECT_DOUBLE_EQ(trial.nll.mean, (-0.5 + 7 + 0.5) / 3);
+  EXPECT_DOUBLE_EQ(trial.loss, (-0.5 + 1 + 0.5) / 3);
+  EXPECT_NEAR(trial.loss_error, std::sqrt((1.5 / 3 - 1.0 / 9) / 2), 1e-12);
   EXPECT_DOUBLE_EQ(trial.flops_ratio, 3);
-}
-
-TEST(CompareTest, AnAnswerIsNotMoreThanLost) {
-  const std::vector<eval::CaseResult> dense = {Result(kDenseArm, "code", 1, 1), Result(kDenseArm, "code", 1, 1)};
-  const std::vector<eval::CaseResult> pruned = {Result(kPlanArm, "code", 8, 1), Result(kPlanArm, "code", 1.25, 1)};
-  const Trial trial = Compare(0, dense, pruned);
-  EXPECT_DOUBLE_EQ(trial.nll.mean, (7 + 0.25) / 2);
-  EXPECT_DOUBLE_EQ(trial.loss, (1 + 0.25) / 2);
-  EXPECT_EQ(trial.questions, 2);
 }
 
 TEST(BestCandidateTest, TakesTheCheapestWithinTheMarginElseTheLeastLoss) {
