@@ -105,7 +105,7 @@ PlanStage HeadStage(const LayerFinding& finding, double ratio) {
   return stage;
 }
 
-// A stage that keeps at most `most[i]` of prompts of about `lengths[i]` tokens: longer than what lies half-way (by
+// Lets a stage keep at most `most[i]` of prompts of about `lengths[i]` tokens: longer than what lies half-way (by
 // ratio) to the length before, and up to half-way to the next. With a keep_score the least is the grid's.
 void SetBudgets(const std::vector<int64_t>& lengths, const std::vector<double>& most, const BudgetGrid& grid,
                 PlanStage& stage) {
@@ -222,7 +222,7 @@ std::optional<Candidate> CheapestOf(const LayerFinding& first, int second_layer,
   return best;
 }
 
-// For prompts where the first pruning is not sure. Its heads are those that keep most with this plan's links.
+// For prompts where the first pruning is not sure.
 void AddRetry(const std::vector<LayerFinding>& layers, const ChooseOptions& options, PrunePlan& plan) {
   const PlanStage& first = plan.stages.front();
   const int limit = plan.stages.size() > 1 ? plan.stages[1].prune_layer : first.prune_layer;
@@ -259,6 +259,30 @@ void KeepUseful(std::vector<Candidate>& candidates) {
   candidates = std::move(useful);
 }
 
+std::vector<Candidate> FindCandidates(const Findings& findings, const std::vector<Observation>& observations,
+                                      const engine::ModelConfig& config, const ChooseOptions& options) {
+  std::vector<Candidate> candidates;
+  Simulator simulator(observations, config);
+  std::vector<int> second_layers = {-1};
+  for (const double depth : kSecondDepths)
+    second_layers.push_back(static_cast<int>(std::lround(depth * config.layers)));
+  for (const LayerFinding& first : findings.first_layers) {
+    if (first.recall.back() < options.recall) continue;  // at the widest budget
+    for (const int second_layer : second_layers) {
+      for (const double share : kLadder) {
+        const double target = options.recall + share * (1 - options.recall);
+        std::optional<Candidate> found =
+            CheapestOf(first, second_layer, findings.second_layers, options, target, simulator);
+        if (!found.has_value()) continue;
+        AddRetry(findings.first_layers, options, found->plan);
+        candidates.push_back(*std::move(found));
+      }
+    }
+  }
+  KeepUseful(candidates);
+  return candidates;
+}
+
 }  // namespace
 
 double MostKept(const PlanStage& stage) {
@@ -281,23 +305,7 @@ absl::StatusOr<Findings> FindPlans(const std::vector<Observation>& observations,
     findings.second_layers.push_back(
         Find(observations, layer - kSecondSpan + 1, layer, options.second, options.max_second_heads));
   }
-  Simulator simulator(observations, config);
-  std::vector<int> second_layers = {-1};
-  for (const double depth : kSecondDepths)
-    second_layers.push_back(static_cast<int>(std::lround(depth * config.layers)));
-  for (const LayerFinding& first : findings.first_layers) {
-    if (first.recall.back() < options.recall) continue;  // at the widest budget
-    for (const int second_layer : second_layers) {
-      for (const double share : kLadder) {
-        const double target = options.recall + share * (1 - options.recall);
-        std::optional<Candidate> found =
-            CheapestOf(first, second_layer, findings.second_layers, options, target, simulator);
-        if (!found.has_value()) continue;
-        AddRetry(findings.first_layers, options, found->plan);
-        findings.candidates.push_back(*std::move(found));
-      }
-    }
-  }
+  findings.candidates = FindCandidates(findings, observations, config, options);
   if (findings.candidates.empty()) {
     double highest = 0;
     for (const LayerFinding& layer : findings.first_layers) highest = std::max(highest, layer.recall.back());
@@ -306,7 +314,6 @@ absl::StatusOr<Findings> FindPlans(const std::vector<Observation>& observations,
         "without a calibrated plan",
         options.recall, highest));
   }
-  KeepUseful(findings.candidates);
   return findings;
 }
 
