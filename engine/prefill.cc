@@ -10,9 +10,10 @@ namespace slimfill::engine {
 namespace {
 
 // Why a request pruned less than its plan says.
-constexpr char kFallbackEntropy[] = "entropy";     // nothing in particular is looked up: dense
-constexpr char kFallbackLowPeak[] = "low_peak";    // not sure where it is: first pruning put off
-constexpr char kFallbackShort[] = "short_prompt";  // the budgets keep every block anyway
+constexpr char kFallbackEntropy[] = "entropy";               // nothing in particular is looked up: dense
+constexpr char kFallbackLowPeak[] = "low_peak";              // not sure where it is: first pruning put off
+constexpr char kFallbackQuestionFirst[] = "question_first";  // the question stands before its document: dense
+constexpr char kFallbackShort[] = "short_prompt";            // the budgets keep every block anyway
 
 constexpr int64_t kMaxWindowTokens = 64;
 
@@ -133,6 +134,10 @@ void Prefill::PlanStages(PrunedSequence& sequence) {
   const PruningRequest& pruning = sequence.request.pruning;
   if (sequence.plan == nullptr || pruning.mode == PruningMode::kOff) return PlanDense(sequence);
   const PrunePlan& plan = *sequence.plan;
+  if (pruning.mode == PruningMode::kAuto && sequence.question.before_document && !plan.prune_question_first) {
+    sequence.report.fallbacks.push_back(kFallbackQuestionFirst);
+    return PlanDense(sequence);
+  }
   sequence.forced = ForcedBlocks(plan, sequence.prompt_tokens, sequence.question);
   const int64_t blocks = static_cast<int64_t>(sequence.blocks.size());
   std::vector<int64_t> keep_blocks;

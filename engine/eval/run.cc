@@ -71,7 +71,8 @@ absl::StatusOr<double> AnswerNll(engine::StudyEngine& engine, engine::Sequence& 
 // Whether the rest of this prompt runs dense.
 bool FellBackToDense(const engine::PrefillReport& report) {
   if (report.pruned || report.fallbacks.empty()) return false;
-  return report.fallbacks.back() == "entropy" || report.fallbacks.back() == "short_prompt";
+  const std::string& reason = report.fallbacks.back();
+  return reason == "entropy" || reason == "short_prompt" || reason == "question_first";
 }
 
 RunResult AsDense(const DenseRun& dense, const engine::PrefillReport& report, const CasePrompt& prompt) {

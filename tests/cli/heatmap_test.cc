@@ -92,6 +92,8 @@ TEST(HeatMapData, DensePromptSaysWhy) {
   EXPECT_THAT(why(), HasSubstr("so short"));
   map.finished.set_fallbacks(0, "entropy");
   EXPECT_THAT(why(), HasSubstr("spread evenly"));
+  map.finished.set_fallbacks(0, "question_first");
+  EXPECT_THAT(why(), HasSubstr("Ask after the document"));
   map.finished.set_fallbacks(0, "full_moon");
   EXPECT_THAT(why(), HasSubstr("full_moon"));
 }

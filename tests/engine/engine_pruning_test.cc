@@ -12,6 +12,7 @@ namespace {
 
 using ::testing::Contains;
 using ::testing::ElementsAre;
+using ::testing::IsEmpty;
 
 TEST_F(EngineTest, KeepsWhatThePlanSays) {
   const Answer answer = Run(*MakeEngine(kHeadsPlan), Request(Prompt(1300)));
@@ -195,10 +196,31 @@ TEST_F(EngineTest, PutsTheFirstPruningOffWhenUnsure) {
   ExpectNaiveAgrees(options_, request, answer);
 }
 
-TEST_F(EngineTest, AQuestionBeforeItsDocumentIsKept) {
-  SequenceRequest request = Request(Prompt(2000), PruningMode::kAuto, 1);
+TEST_F(EngineTest, AQuestionBeforeItsDocumentRunsDense) {
+  const std::unique_ptr<StudyEngine> engine = MakeEngine(kHeadsPlan);
+  SequenceRequest request = Request(Prompt(2000));
+  const Answer dense = Run(*engine, Request(Prompt(2000), PruningMode::kOff));
   request.pruning.query_span = TokenRange{70, 150};
-  const Answer answer = Run(*MakeEngine(kHeadsPlan), request);
+  const Answer answer = Run(*engine, request);
+  EXPECT_FALSE(answer.report.pruned);
+  EXPECT_THAT(answer.report.fallbacks, ElementsAre("question_first"));
+  EXPECT_EQ(answer.tokens, dense.tokens);
+  // Who asks for a share of blocks gets it.
+  request.pruning.mode = PruningMode::kCustom;
+  request.pruning.keep_ratio = {0.5};
+  const Answer custom = Run(*engine, request);
+  EXPECT_TRUE(custom.report.pruned);
+  EXPECT_THAT(custom.report.fallbacks, IsEmpty());
+}
+
+TEST_F(EngineTest, AQuestionBeforeItsDocumentIsKept) {
+  const std::unique_ptr<StudyEngine> engine = MakeEngine(kHeadsPlan);
+  PrunePlan plan = *ParsePlan(kHeadsPlan, engine->info().model);
+  plan.prune_question_first = true;
+  SequenceRequest request = Request(Prompt(2000), PruningMode::kAuto, 1);
+  request.pruning.plan = std::make_shared<PrunePlan>(plan);
+  request.pruning.query_span = TokenRange{70, 150};
+  const Answer answer = Run(*engine, request);
   EXPECT_EQ(answer.report.question, (TokenRange{70, 150}));
   for (const PruneTraceStage& stage : answer.report.trace) {
     EXPECT_THAT(stage.kept_blocks, Contains(1));
