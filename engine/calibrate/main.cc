@@ -47,9 +47,7 @@ std::string ComputedBy(const engine::EngineInfo& info) {
   return info.arithmetic == "bf16" ? info.model_sha256 : absl::StrCat(info.model_sha256, ", ", info.arithmetic);
 }
 
-int Main(int argc, char** argv) {
-  Options options;
-  CLI::App app("Finds a model's retrieval heads and writes a prune plan for it", "slimfill-calibrate");
+void AddOptions(CLI::App& app, Options& options) {
   app.add_option("--model", options.model, "GGUF file, or directory with safetensors")
       ->required()
       ->check(CLI::ExistingPath);
@@ -67,8 +65,7 @@ int Main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--margin", options.margin,
                  "nats a token that answers may be less likely than with dense prefill, mean over the trial's "
-                 "questions, of which "
-                 "none counts more than 1; 0.05 for a fast plan, 0 for a safe one")
+                 "questions, of which none counts more than 1; 0.05 for a fast plan, 0 for a safe one")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
   app.add_option("--shared", options.shared,
@@ -87,6 +84,12 @@ int Main(int argc, char** argv) {
       ->check(CLI::IsMember({"bf16", "int8"}))
       ->capture_default_str();
   app.add_option("--threads", options.threads, "0: all cores")->check(CLI::Range(0, 1024));
+}
+
+int Main(int argc, char** argv) {
+  Options options;
+  CLI::App app("Finds a model's retrieval heads and writes a prune plan for it", "slimfill-calibrate");
+  AddOptions(app, options);
   CLI11_PARSE(app, argc, argv);
 
   SystemClock clock;

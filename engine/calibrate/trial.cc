@@ -54,8 +54,7 @@ std::vector<Trial> TryPlans(engine::StudyEngine& engine, const Questions& questi
       RunCases(engine, questions, "trying dense", {Must(eval::MakeArm(kDenseArm, engine.info()))}, first_token_only);
   std::printf(
       "\ntrials, %zu questions each, fewer of those that lose much\n| prunes at | evidence kept | FLOPs ratio | "
-      "questions "
-      "| answer NLL over dense | lost |\n|---|---|---|---|---|---|\n",
+      "questions | answer NLL over dense | lost |\n|---|---|---|---|---|---|\n",
       dense.size());
   std::vector<Trial> trials;
   for (size_t i = 0; i < candidates.size(); ++i) {
