@@ -10,6 +10,12 @@
 namespace slimfill::engine {
 namespace {
 
+std::vector<int> AllHeads(const AttentionShape& shape) {
+  std::vector<int> heads(shape.heads);
+  std::iota(heads.begin(), heads.end(), 0);
+  return heads;
+}
+
 // The unit masses of each of `heads` heads, which lie one behind another in `mass`.
 void AppendHeads(const std::vector<float>& mass, size_t heads, const std::vector<int32_t>& blocks,
                  std::vector<HeadMass>& out) {
@@ -149,8 +155,7 @@ std::vector<float> BlockScorer::AllHeadMasses(absl::Span<const LayerKv> kv, int 
                     .prompt_tokens = prompt_tokens,
                     .question = question,
                     .window = window};
-  std::vector<int> heads(model_.shape().heads);
-  std::iota(heads.begin(), heads.end(), 0);
+  const std::vector<int> heads = AllHeads(model_.shape());
   std::vector<float> masses;
   for (int layer = 0; layer < layers; ++layer) {
     const std::vector<float> mass = UnitMass(input, layer, heads, plan_.query_window, kUnitTokens);
@@ -163,8 +168,7 @@ std::vector<float> BlockScorer::AllHeadMasses(absl::Span<const LayerKv> kv, int 
 std::vector<float> BlockScorer::AttentionScores(const Input& input) const {
   const int last = input.stage.prune_layer;
   const int first = std::max(input.first_layer, last - plan_.attention_layers + 1);
-  std::vector<int> heads(model_.shape().heads);
-  std::iota(heads.begin(), heads.end(), 0);
+  const std::vector<int> heads = AllHeads(model_.shape());
   std::vector<float> scores(input.candidates.size(), 0.0f);
   for (int layer = first; layer <= last; ++layer) {
     const std::vector<int32_t> blocks = BlockIds(input.kv[layer].view());
@@ -182,8 +186,7 @@ std::vector<float> BlockScorer::AttentionScores(const Input& input) const {
 // UniPrefill's rule: block mass at the prune layer, mean over all heads and the last queries.
 std::vector<float> BlockScorer::MeanAttentionScores(const Input& input) const {
   const std::vector<int32_t> blocks = BlockIds(input.kv[input.stage.prune_layer].view());
-  std::vector<int> heads(model_.shape().heads);
-  std::iota(heads.begin(), heads.end(), 0);
+  const std::vector<int> heads = AllHeads(model_.shape());
   const std::vector<float> mass =
       UnitMass(input, input.stage.prune_layer, heads, plan_.attention_window, kBlockTokens, /*mean=*/true);
   std::vector<float> scores(blocks.size(), 0.0f);

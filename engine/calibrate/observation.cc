@@ -1,7 +1,6 @@
 #include "engine/calibrate/observation.h"
 
 #include <algorithm>
-#include <map>
 #include <numeric>
 
 #include "engine/prune/policy.h"
@@ -34,6 +33,18 @@ engine::HeadScores ScoreCandidates(const Observation& observation, const engine:
   return engine::ScoreByHeads(plan, masses, candidates, observation.study.forced, links);
 }
 
+void KindBalancedMean::Add(const std::string& kind, double value) {
+  Sum& sum = kinds_[kind];
+  sum.sum += value;
+  ++sum.count;
+}
+
+double KindBalancedMean::value() const {
+  double mean = 0;
+  for (const auto& [kind, sum] : kinds_) mean += sum.sum / sum.count / static_cast<double>(kinds_.size());
+  return mean;
+}
+
 double Recall(const Observation& observation, const engine::PrunePlan& plan, absl::Span<const float> scores,
               double ratio) {
   const std::vector<int32_t>& forced = observation.study.forced;
@@ -48,26 +59,18 @@ double Recall(const Observation& observation, const engine::PrunePlan& plan, abs
 
 std::vector<double> KindBalancedRecall(const std::vector<Observation>& observations, const engine::PrunePlan& plan,
                                        const std::vector<engine::LayerHead>& heads, const std::vector<double>& ratios) {
-  struct Sum {
-    std::vector<double> recall;
-    int count = 0;
-  };
-  std::map<std::string, Sum> by_kind;
+  std::vector<KindBalancedMean> means(ratios.size());
   for (const Observation& observation : observations) {
     if (observation.evidence.empty()) continue;
     const std::vector<float> scores =
         ScoreCandidates(observation, plan, heads, AllBlocks(observation), Links(observation, plan)).scores;
-    Sum& sum = by_kind[observation.kind];
-    sum.recall.resize(ratios.size());
-    for (size_t i = 0; i < ratios.size(); ++i) sum.recall[i] += Recall(observation, plan, scores, ratios[i]);
-    ++sum.count;
+    for (size_t i = 0; i < ratios.size(); ++i) {
+      means[i].Add(observation.kind, Recall(observation, plan, scores, ratios[i]));
+    }
   }
-  std::vector<double> mean(ratios.size(), 0.0);
-  for (const auto& [kind, sum] : by_kind) {
-    for (size_t i = 0; i < ratios.size(); ++i)
-      mean[i] += sum.recall[i] / sum.count / static_cast<double>(by_kind.size());
-  }
-  return mean;
+  std::vector<double> recall;
+  for (const KindBalancedMean& mean : means) recall.push_back(mean.value());
+  return recall;
 }
 
 }  // namespace slimfill::calibrate

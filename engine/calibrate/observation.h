@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -31,12 +32,27 @@ engine::HeadScores ScoreCandidates(const Observation& observation, const engine:
                                    const std::vector<engine::LayerHead>& heads, absl::Span<const int32_t> candidates,
                                    absl::Span<const engine::UnitLink> links);
 
+// A mean over kinds of the mean over each one's values.
+class KindBalancedMean {
+ public:
+  void Add(const std::string& kind, double value);
+  bool empty() const { return kinds_.empty(); }
+  double value() const;  // 0 of nothing
+
+ private:
+  struct Sum {
+    double sum = 0;
+    int count = 0;
+  };
+  std::map<std::string, Sum> kinds_;
+};
+
 // Share of the evidence among the blocks that these scores of all blocks keep when a stage keeps `ratio` of the prompt.
 double Recall(const Observation& observation, const engine::PrunePlan& plan, absl::Span<const float> scores,
               double ratio);
 
-// For each of `ratios` what a first pruning by `heads`, with the plan's links, keeps of the evidence: mean over kinds
-// of the mean over their observations; kinds without evidence do not count.
+// For each of `ratios` what a first pruning by `heads`, with the plan's links, keeps of the evidence, as a
+// KindBalancedMean; observations without evidence do not count.
 std::vector<double> KindBalancedRecall(const std::vector<Observation>& observations, const engine::PrunePlan& plan,
                                        const std::vector<engine::LayerHead>& heads, const std::vector<double>& ratios);
 

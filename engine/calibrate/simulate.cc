@@ -1,8 +1,6 @@
 #include "engine/calibrate/simulate.h"
 
 #include <algorithm>
-#include <map>
-#include <string>
 
 #include "engine/prune/policy.h"
 #include "engine/stage.h"
@@ -12,7 +10,6 @@ namespace slimfill::calibrate {
 using engine::LayerHead;
 using engine::PlanStage;
 using engine::PrunePlan;
-using engine::ScoreKind;
 
 namespace {
 
@@ -50,19 +47,15 @@ Merit Simulator::Run(size_t index, const PrunePlan& plan) {
   const Observation& observation = observations_[index];
   const std::vector<int32_t>& forced = observation.study.forced;
   std::vector<int32_t> left = AllBlocks(observation), found = observation.evidence;
-  std::vector<float> scores(left.size(), 0.0f);  // of `left`
   std::vector<int64_t> kept;
   for (const PlanStage& stage : plan.stages) {
-    const bool own = stage.score == ScoreKind::kHeads;
-    if (own) scores = Scores(index, plan, stage, left);
+    const std::vector<float>& scores = Scores(index, plan, stage, left);
     const int64_t budget = engine::BlocksToKeep(plan, stage, 0, observation.prompt_tokens, forced);
     const int64_t keep =
         engine::BlocksToKeepByScore(plan, stage, budget, observation.prompt_tokens, left, scores, forced);
-    std::vector<int32_t> next = engine::SelectBlocks(left, scores, forced, keep);
-    scores = engine::CarryScores(left, scores, next);
-    left = std::move(next);
+    left = engine::SelectBlocks(left, scores, forced, keep);
     kept.push_back(static_cast<int64_t>(left.size()));
-    if (own) std::erase_if(found, [&](int32_t block) { return !std::binary_search(left.begin(), left.end(), block); });
+    std::erase_if(found, [&](int32_t block) { return !std::binary_search(left.begin(), left.end(), block); });
   }
   const std::vector<engine::Stage> stages = engine::PrunedStages(plan, kept, config_.layers);
   const int64_t tokens = observation.prompt_tokens;
@@ -73,11 +66,7 @@ Merit Simulator::Run(size_t index, const PrunePlan& plan) {
 }
 
 Merit Simulator::JudgeLength(const PrunePlan& plan, int64_t length) {
-  struct Sum {
-    double recall = 0;
-    int count = 0;
-  };
-  std::map<std::string, Sum> kinds;
+  KindBalancedMean recall;
   double cost = 0;
   int prompts = 0;
   for (size_t i = 0; i < observations_.size(); ++i) {
@@ -85,14 +74,9 @@ Merit Simulator::JudgeLength(const PrunePlan& plan, int64_t length) {
     const Merit outcome = Run(i, plan);
     cost += outcome.cost;
     ++prompts;
-    if (observations_[i].evidence.empty()) continue;
-    Sum& sum = kinds[observations_[i].kind];
-    sum.recall += outcome.recall;
-    ++sum.count;
+    if (!observations_[i].evidence.empty()) recall.Add(observations_[i].kind, outcome.recall);
   }
-  Merit merit{.recall = kinds.empty() ? 1.0 : 0.0, .cost = cost / prompts};
-  for (const auto& [kind, sum] : kinds) merit.recall += sum.recall / sum.count / static_cast<double>(kinds.size());
-  return merit;
+  return {recall.empty() ? 1 : recall.value(), cost / prompts};
 }
 
 Merit Simulator::Judge(const PrunePlan& plan) {

@@ -14,7 +14,7 @@
 namespace slimfill::calibrate {
 
 struct Merit {
-  // Share of the evidence kept by every pruning that has scores of its own: mean over kinds, the least over lengths.
+  // Share of the evidence kept by every pruning: mean over kinds, the least over lengths.
   double recall = 0;
   double cost = 1;  // FLOPs of the pruned prefill over dense, mean
 };
@@ -27,7 +27,7 @@ class Simulator {
   // Of the observed documents, ascending.
   const std::vector<int64_t>& lengths() const { return lengths_; }
 
-  // REQUIRES: stages score by heads or by what came before.
+  // REQUIRES: stages score by heads.
   Merit Judge(const engine::PrunePlan& plan);
   // By the prompts of one of lengths() alone.
   Merit JudgeLength(const engine::PrunePlan& plan, int64_t length);
