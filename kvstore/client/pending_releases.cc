@@ -1,6 +1,7 @@
 #include "kvstore/client/pending_releases.h"
 
 #include <chrono>
+#include <optional>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
@@ -17,7 +18,7 @@ struct PendingReleases::State {
 namespace {
 
 struct Call {
-  grpc::ClientContext context;
+  std::optional<grpc::ClientContext> context{std::in_place};
   v1::ReleaseRequest request;
   v1::ReleaseResponse response;
 };
@@ -41,10 +42,13 @@ void PendingReleases::Start(v1::KvStoreService::Stub& stub, LeaseId lease, absl:
   }
   auto call = std::make_shared<Call>();
   call->request.set_lease(lease);
-  call->context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoMicroseconds(time));
-  stub.async()->Release(&call->context, &call->request, &call->response,
+  call->context->set_deadline(std::chrono::system_clock::now() + absl::ToChronoMicroseconds(time));
+  stub.async()->Release(&*call->context, &call->request, &call->response,
                         [call, state = state_, done = std::move(done)](grpc::Status status) {
                           done(status);
+                          // A context holds its channel. One that outlived its user here would be destroyed by this
+                          // thread, and a process's last channel joins gRPC's threads, of which this is one.
+                          call->context.reset();
                           absl::MutexLock lock(&state->mutex);
                           --state->pending;
                         });

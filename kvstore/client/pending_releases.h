@@ -15,7 +15,7 @@ namespace slimfill::kvstore {
 class PendingReleases {
  public:
   explicit PendingReleases(int max_pending);
-  ~PendingReleases();  // waits until every call has ended, which their deadlines bound
+  ~PendingReleases();  // waits until every call has ended, which their deadlines bound: none holds its channel any more
 
   // `done` runs on a thread of gRPC. When too many calls are under way nothing happens: the lease runs out.
   void Start(v1::KvStoreService::Stub& stub, LeaseId lease, absl::Duration time,
