@@ -92,28 +92,15 @@ BlockScores BlockScorer::Score(const Input& input) const {
   return result;
 }
 
-// The asking tokens' queries; for a question before its document, as if they were asked at the prompt's end.
-QueryWindow::Rows BlockScorer::Queries(const Input& input, int layer, int64_t count) const {
-  QueryWindow::Rows rows = input.window.Last(layer, count, model_.shape().q_cols());
-  if (!input.question.before_document) return rows;
-  const int64_t offset = input.prompt_tokens - input.window.tokens().second;
-  RotateQueries(model_.CosSinRow(offset), model_.shape().head_dim, absl::MakeSpan(rows.q));
-  for (int32_t& position : rows.positions) position += static_cast<int32_t>(offset);
-  return rows;
-}
-
 std::vector<float> BlockScorer::UnitMass(const Input& input, int layer, const std::vector<int>& heads, int64_t window,
                                          int unit_tokens, bool mean) const {
   const KvLayerView view = input.kv[layer].view();
-  const QueryWindow::Rows rows = Queries(input, layer, window);
+  const QueryWindow::Rows rows = input.window.Last(layer, window, model_.shape().q_cols());
   std::vector<uint8_t> excluded;
-  if (input.question.before_document) {
-    // Only the document competes: the sink and the question's own copy would take most of the mass.
-    const int64_t question_end = BlockCount(input.question.tokens.second);
-    const int64_t tail_begin = BlockCount(input.prompt_tokens) - plan_.budgeted_local_blocks;
-    for (const KvBlock& entry : view) {
-      excluded.push_back(entry.block < plan_.sink_blocks || entry.block < question_end || entry.block >= tail_begin);
-    }
+  if (input.rows_end > input.prompt_tokens) {
+    // The probe says again what the question said: its first copy would take attention that is the document's.
+    const int64_t first = input.question.tokens.first / kBlockTokens, end = BlockCount(input.question.tokens.second);
+    for (const KvBlock& entry : view) excluded.push_back(entry.block >= first && entry.block < end);
   }
   std::vector<float> mass(heads.size() * view.size() * (kBlockTokens / unit_tokens));
   MassQuery query;
@@ -121,7 +108,7 @@ std::vector<float> BlockScorer::UnitMass(const Input& input, int layer, const st
   query.positions = rows.positions;
   query.heads = heads;
   query.excluded = excluded;
-  query.end_position = static_cast<int32_t>(input.prompt_tokens);
+  query.end_position = static_cast<int32_t>(input.rows_end);
   query.unit_tokens = unit_tokens;
   query.mean = mean;
   backend_.AttentionMass(query, model_.shape(), view, absl::MakeSpan(mass));
@@ -153,6 +140,7 @@ std::vector<float> BlockScorer::AllHeadMasses(absl::Span<const LayerKv> kv, int 
                     .first_layer = 0,
                     .kv = kv,
                     .prompt_tokens = prompt_tokens,
+                    .rows_end = prompt_tokens,
                     .question = question,
                     .window = window};
   const std::vector<int> heads = AllHeads(model_.shape());
@@ -202,7 +190,7 @@ std::vector<float> BlockScorer::PaperScores(const Input& input) const {
   const AttentionShape& shape = model_.shape();
   const KvLayerView view = input.kv[layer].view();
   const std::vector<int32_t> blocks = BlockIds(view);
-  const QueryWindow::Rows rows = Queries(input, layer, plan_.paper_window);
+  const QueryWindow::Rows rows = input.window.Last(layer, plan_.paper_window, shape.q_cols());
   std::vector<float> mean(shape.q_cols(), 0.0f);
   for (size_t i = 0; i < rows.q.size(); ++i)
     mean[i % mean.size()] += rows.q[i] / static_cast<float>(rows.positions.size());

@@ -55,6 +55,7 @@ class BlockScorer {
     absl::Span<const int32_t> candidates;  // blocks that entered the stage
     absl::Span<const int32_t> forced;
     int64_t prompt_tokens;
+    int64_t rows_end;  // positions that have been run: the prompt's and, behind it, the probe's
     const QuestionSegment& question;
     const QueryWindow& window;
     absl::Span<const UnitLink> links;        // of the whole prompt; none: scores do not spread
@@ -75,7 +76,6 @@ class BlockScorer {
   std::vector<float> AttentionScores(const Input& input) const;
   std::vector<float> MeanAttentionScores(const Input& input) const;
   std::vector<float> PaperScores(const Input& input) const;
-  QueryWindow::Rows Queries(const Input& input, int layer, int64_t count) const;
   std::vector<float> UnitMass(const Input& input, int layer, const std::vector<int>& heads, int64_t window,
                               int unit_tokens, bool mean = false) const;
 

@@ -85,6 +85,7 @@ struct PrefillReport {
   // "dense", "cold" (pruned), "warm" (pruned, stage 1 partly from the store) or "hot".
   std::string served_by;
   std::vector<std::string> fallbacks;  // why less was pruned than the plan says: bounded set of reasons
+  bool fell_back_to_dense = false;     // by the last of them, as soon as that is decided
   std::vector<StageReport> stages;
   std::vector<PruneTraceStage> trace;                   // only when asked for, as `question`
   std::optional<std::pair<int64_t, int64_t>> question;  // tokens [first, second) that were taken for it

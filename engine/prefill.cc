@@ -12,7 +12,7 @@ namespace {
 // Why a request pruned less than its plan says.
 constexpr char kFallbackEntropy[] = "entropy";               // nothing in particular is looked up: dense
 constexpr char kFallbackLowPeak[] = "low_peak";              // not sure where it is: first pruning put off
-constexpr char kFallbackQuestionFirst[] = "question_first";  // the question stands before its document: dense
+constexpr char kFallbackQuestionFirst[] = "question_first";  // no room to ask again behind the prompt: dense
 constexpr char kFallbackShort[] = "short_prompt";            // the budgets keep every block anyway
 
 constexpr int64_t kMaxWindowTokens = 64;
@@ -21,17 +21,34 @@ bool KeepsByMass(const PrunedSequence& sequence, const PlanStage& stage) {
   return stage.keep_mass > 0 && sequence.request.pruning.mode == PruningMode::kAuto;
 }
 
+// Rows and blocks that are the prompt's. The probe's are behind them.
+int64_t PromptRows(const PrunedSequence& sequence) {
+  const auto& positions = sequence.positions;
+  return std::lower_bound(positions.begin(), positions.end(), sequence.prompt_tokens) - positions.begin();
+}
+std::vector<int32_t> PromptBlocks(const PrunedSequence& sequence) {
+  const auto& blocks = sequence.blocks;
+  return {blocks.begin(), std::lower_bound(blocks.begin(), blocks.end(), BlockCount(sequence.prompt_tokens))};
+}
+
+bool PrunesAgain(const PrunedSequence& sequence) {
+  return std::any_of(sequence.stages.begin() + static_cast<int64_t>(sequence.stage), sequence.stages.end(),
+                     [](const Stage& stage) { return stage.pruning.has_value(); });
+}
+
 }  // namespace
 
 absl::Status Prefill::Begin(PrunedSequence& sequence, absl::Duration load_budget) {
-  const ModelConfig& config = p_.model.config();
   sequence.streamer = &p_.streamer;
   sequence.plan = sequence.request.pruning.plan != nullptr ? sequence.request.pruning.plan.get() : p_.plan;
   sequence.question = FindQuestion(sequence.request.prompt, sequence.request.pruning.query_span,
                                    sequence.request.last_user_content, p_.tokenizer);
-  sequence.positions.resize(sequence.prompt_tokens);
+  sequence.tokens = sequence.request.prompt;
+  PlanStages(sequence);
+  const auto rows = static_cast<int64_t>(sequence.tokens.size());
+  sequence.positions.resize(rows);
   std::iota(sequence.positions.begin(), sequence.positions.end(), 0);
-  sequence.blocks.resize(BlockCount(sequence.prompt_tokens));
+  sequence.blocks.resize(BlockCount(rows));
   std::iota(sequence.blocks.begin(), sequence.blocks.end(), 0);
   sequence.report.prompt_tokens = sequence.prompt_tokens;
   if (sequence.request.pruning.trace) sequence.report.question = sequence.question.tokens;
@@ -39,10 +56,8 @@ absl::Status Prefill::Begin(PrunedSequence& sequence, absl::Duration load_budget
   sequence.links = PromptLinks(HeadsToRecord(sequence), sequence.prompt_tokens);
 
   // Whole blocks, so that stored residual blocks fit; freed at the end of prefill.
-  const int64_t rows = BlockCount(sequence.prompt_tokens) * kBlockTokens;
-  SLIMFILL_ASSIGN_OR_RETURN(sequence.hidden_buffer,
-                            p_.backend.Allocate(rows * config.hidden * DTypeBytes(DType::kF32)));
-  PlanStages(sequence);
+  const int64_t row_bytes = p_.model.config().hidden * DTypeBytes(DType::kF32);
+  SLIMFILL_ASSIGN_OR_RETURN(sequence.hidden_buffer, p_.backend.Allocate(BlockCount(rows) * kBlockTokens * row_bytes));
   if (MayUseStore(sequence)) LoadPrefix(sequence, load_budget);
   UpdateWorkTotal(sequence);
   return absl::OkStatus();
@@ -88,6 +103,7 @@ int64_t Prefill::LoadHot(PrunedSequence& sequence, const StoredPrefix& stored, a
     return 0;
   }
   PlanDense(sequence);
+  DropProbe(sequence);
   return loaded;
 }
 
@@ -112,16 +128,16 @@ bool Prefill::RunsHot(const PrunedSequence& sequence, const StoredPrefix& stored
   return flops(DenseStages(p_.prefix_cache->layers() - 1, config.layers), stored.blocks, hot_blocks) <= pruned;
 }
 
-// The queries that score: of the question's last tokens; when it comes last, of everything up to the prompt's end (the
-// template's closing tokens ask too).
+// The queries that score: of the question's last tokens, or the probe's, and of everything behind them (the template's
+// closing tokens ask too).
 TokenRange Prefill::WindowTokens(const PrunedSequence& sequence) const {
   const int64_t n = sequence.prompt_tokens;
   if (sequence.plan != nullptr && sequence.plan->Uses(ScoreKind::kMeanAttention)) {
     return {std::max<int64_t>(0, n - sequence.plan->attention_window), n};  // UniPrefill does not look for a question
   }
-  const TokenRange& question = sequence.question.tokens;
-  const int64_t end = sequence.question.before_document ? question.second : n;
-  return {std::max({int64_t{0}, end - kMaxWindowTokens, question.first}), end};
+  const auto end = static_cast<int64_t>(sequence.tokens.size());
+  const int64_t question = end > n ? n : sequence.question.tokens.first;
+  return {std::max({int64_t{0}, end - kMaxWindowTokens, question}), end};
 }
 
 // Blocks before the first token whose queries are needed again, and at least the last token must run.
@@ -134,12 +150,8 @@ void Prefill::PlanStages(PrunedSequence& sequence) {
   const PruningRequest& pruning = sequence.request.pruning;
   if (sequence.plan == nullptr || pruning.mode == PruningMode::kOff) return PlanDense(sequence);
   const PrunePlan& plan = *sequence.plan;
-  if (pruning.mode == PruningMode::kAuto && sequence.question.before_document && !plan.prune_question_first) {
-    sequence.report.fallbacks.push_back(kFallbackQuestionFirst);
-    return PlanDense(sequence);
-  }
   sequence.forced = ForcedBlocks(plan, sequence.prompt_tokens, sequence.question);
-  const int64_t blocks = static_cast<int64_t>(sequence.blocks.size());
+  const int64_t blocks = BlockCount(sequence.prompt_tokens);
   std::vector<int64_t> keep_blocks;
   bool keeps_all = true;
   for (size_t i = 0; i < plan.stages.size(); ++i) {
@@ -151,10 +163,33 @@ void Prefill::PlanStages(PrunedSequence& sequence) {
     keeps_all &= keep_blocks.back() >= blocks && !KeepsByMass(sequence, plan.stages[i]);
   }
   if (keeps_all) {
-    sequence.report.fallbacks.push_back(kFallbackShort);
-    return PlanDense(sequence);
+    return FallBackToDense(sequence, kFallbackShort);
+  }
+  if (sequence.question.before_document && !plan.Uses(ScoreKind::kMeanAttention) && !AppendProbe(sequence)) {
+    return FallBackToDense(sequence, kFallbackQuestionFirst);
   }
   sequence.stages = PrunedStages(plan, keep_blocks, p_.model.config().layers);
+}
+
+void Prefill::FallBackToDense(PrunedSequence& sequence, const char* reason) {
+  sequence.report.fallbacks.push_back(reason);
+  sequence.report.fell_back_to_dense = true;
+  PlanDense(sequence);
+}
+
+// False when the model's context has no room for it.
+bool Prefill::AppendProbe(PrunedSequence& sequence) const {
+  const std::vector<TokenId> probe =
+      ProbeTokens(sequence.request.prompt, sequence.question, sequence.request.last_user_content);
+  if (sequence.prompt_tokens + static_cast<int64_t>(probe.size()) > p_.max_context) return false;
+  sequence.tokens.insert(sequence.tokens.end(), probe.begin(), probe.end());
+  return true;
+}
+
+void Prefill::DropProbe(PrunedSequence& sequence) const {
+  sequence.tokens.resize(sequence.prompt_tokens);
+  sequence.positions.resize(PromptRows(sequence));
+  sequence.blocks = PromptBlocks(sequence);
 }
 
 void Prefill::PlanDense(PrunedSequence& sequence) {
@@ -188,7 +223,9 @@ absl::StatusOr<bool> Prefill::RunChunk(PrunedSequence& sequence, PrefillWork& wo
   const int64_t chunk_tokens = sequence.chunk_tokens > 0 ? sequence.chunk_tokens : p_.chunk_tokens;
   const int64_t first = sequence.next_row, end = std::min(first + chunk_tokens, rows);
   if (sequence.report.stages.size() == sequence.stage) {
-    sequence.report.stages.push_back({.last_layer = stage.last_layer, .tokens_in = rows, .tokens_kept = rows});
+    const int64_t prompt_rows = PromptRows(sequence);
+    sequence.report.stages.push_back(
+        {.last_layer = stage.last_layer, .tokens_in = prompt_rows, .tokens_kept = prompt_rows});
   }
   StageReport& stage_report = sequence.report.stages[sequence.stage];
   if (first < end) {
@@ -210,7 +247,7 @@ absl::StatusOr<bool> Prefill::RunChunk(PrunedSequence& sequence, PrefillWork& wo
     } else {
       SLIMFILL_RETURN_IF_ERROR(EndStage(sequence));
       SLIMFILL_RETURN_IF_ERROR(p_.backend.Health());
-      stage_report.tokens_kept = static_cast<int64_t>(sequence.positions.size());
+      stage_report.tokens_kept = PromptRows(sequence);
     }
   }
   stage_report.compute_seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
@@ -221,7 +258,7 @@ absl::Status Prefill::RunLayers(PrunedSequence& sequence, const Stage& stage, in
   const Matrix hidden = HiddenRows(sequence, first, end - first);
   const absl::Span<const int32_t> positions = absl::MakeConstSpan(sequence.positions).subspan(first, end - first);
   if (stage.first_layer == 0) {
-    p_.forward.Embed(absl::MakeConstSpan(sequence.request.prompt).subspan(first, end - first), hidden);
+    p_.forward.Embed(absl::MakeConstSpan(sequence.tokens).subspan(first, end - first), hidden);
   } else {
     p_.forward.Ffn(stage.first_layer - 1, hidden);
   }
@@ -229,7 +266,10 @@ absl::Status Prefill::RunLayers(PrunedSequence& sequence, const Stage& stage, in
   const QueryTap tap = [&](int layer, ConstMatrix q) {
     sequence.window->Capture(layer, q, positions, p_.backend);
     if (sequence.stage > 0) return;  // links need every token
-    sequence.links.Record(layer, q, positions, p_.model.shape(), sequence.kv[layer].view(), p_.backend);
+    const int64_t prompt_rows = std::clamp<int64_t>(sequence.prompt_tokens - first, 0, end - first);
+    if (prompt_rows == 0) return;
+    sequence.links.Record(layer, q.Rows(0, prompt_rows), positions.first(prompt_rows), p_.model.shape(),
+                          sequence.kv[layer].view(), p_.backend);
   };
   for (int layer = stage.first_layer; layer <= stage.last_layer; ++layer) {
     for (const int32_t block : sequence.blocks) {
@@ -264,35 +304,41 @@ void Prefill::StorePrefix(PrunedSequence& sequence, const Stage& stage, int64_t 
 
 absl::Status Prefill::EndStage(PrunedSequence& sequence) {
   const Stage stage = sequence.stages[sequence.stage];
-  if (stage.pruning.has_value()) {
-    const BlockScorer scorer(p_.model, p_.backend, *sequence.plan);
-    const std::vector<UnitLink> links = sequence.links.UnitLinks();
-    const BlockScores scores = scorer.Score({.stage = *stage.pruning,
-                                             .first_layer = stage.first_layer,
-                                             .kv = sequence.kv,
-                                             .candidates = sequence.blocks,
-                                             .forced = sequence.forced,
-                                             .prompt_tokens = sequence.prompt_tokens,
-                                             .question = sequence.question,
-                                             .window = *sequence.window,
-                                             .links = links,
-                                             .given_blocks = sequence.request.pruning.given_blocks,
-                                             .earlier_candidates = sequence.earlier_candidates,
-                                             .earlier_scores = sequence.earlier_scores});
-    const std::vector<int32_t> entered = sequence.blocks;
-    if (!FallBack(sequence, scores)) Prune(sequence, stage, scores);
-    if (sequence.request.pruning.trace) {
-      sequence.report.trace.push_back({.prune_layer = stage.last_layer,
-                                       .candidate_blocks = entered,
-                                       .scores = scores.scores,
-                                       .kept_blocks = sequence.blocks,
-                                       .forced_blocks = sequence.forced});
-    }
-  }
+  if (stage.pruning.has_value()) PruneStage(sequence, stage);
   ++sequence.stage;
+  if (!PrunesAgain(sequence)) DropProbe(sequence);
   sequence.next_row = sequence.hot_rows;
   UpdateWorkTotal(sequence);
   return absl::OkStatus();
+}
+
+void Prefill::PruneStage(PrunedSequence& sequence, const Stage& stage) {
+  const BlockScorer scorer(p_.model, p_.backend, *sequence.plan);
+  const std::vector<UnitLink> links = sequence.links.UnitLinks();
+  const std::vector<int32_t> candidates = PromptBlocks(sequence);
+  const BlockScores scores = scorer.Score({.stage = *stage.pruning,
+                                           .first_layer = stage.first_layer,
+                                           .kv = sequence.kv,
+                                           .candidates = candidates,
+                                           .forced = sequence.forced,
+                                           .prompt_tokens = sequence.prompt_tokens,
+                                           .rows_end = static_cast<int64_t>(sequence.tokens.size()),
+                                           .question = sequence.question,
+                                           .window = *sequence.window,
+                                           .links = links,
+                                           .given_blocks = sequence.request.pruning.given_blocks,
+                                           .earlier_candidates = sequence.earlier_candidates,
+                                           .earlier_scores = sequence.earlier_scores});
+  // The probe's keys have served. What it left in the prompt's last page decode overwrites before it sees it.
+  for (int layer = stage.first_layer; layer <= stage.last_layer; ++layer) sequence.kv[layer].KeepOnly(candidates);
+  if (!FallBack(sequence, scores)) Prune(sequence, stage, candidates, scores);
+  if (sequence.request.pruning.trace) {
+    sequence.report.trace.push_back({.prune_layer = stage.last_layer,
+                                     .candidate_blocks = candidates,
+                                     .scores = scores.scores,
+                                     .kept_blocks = PromptBlocks(sequence),
+                                     .forced_blocks = sequence.forced});
+  }
 }
 
 // The safety rules of the first pruning (AUTO): true when it does not take place.
@@ -303,6 +349,7 @@ bool Prefill::FallBack(PrunedSequence& sequence, const BlockScores& scores) {
   const int next_layer = sequence.stages[0].last_layer + 1;
   if (scores.entropy > plan.max_entropy) {
     sequence.report.fallbacks.push_back(kFallbackEntropy);
+    sequence.report.fell_back_to_dense = true;
     sequence.stages.resize(1);
     sequence.stages.push_back(
         {.first_layer = next_layer, .last_layer = p_.model.config().layers - 1, .final = true, .pruning = {}});
@@ -327,22 +374,25 @@ bool Prefill::FallBack(PrunedSequence& sequence, const BlockScores& scores) {
   return false;
 }
 
-void Prefill::Prune(PrunedSequence& sequence, const Stage& stage, const BlockScores& scores) {
+void Prefill::Prune(PrunedSequence& sequence, const Stage& stage, const std::vector<int32_t>& candidates,
+                    const BlockScores& scores) {
   int64_t keep = stage.keep_blocks;
   if (sequence.request.pruning.mode != PruningMode::kCustom) {
-    keep = BlocksToKeepByScore(*sequence.plan, *stage.pruning, keep, sequence.prompt_tokens, sequence.blocks,
-                               scores.scores, sequence.forced);
+    keep = BlocksToKeepByScore(*sequence.plan, *stage.pruning, keep, sequence.prompt_tokens, candidates, scores.scores,
+                               sequence.forced);
   }
-  const std::vector<int32_t> kept = SelectBlocks(sequence.blocks, scores.scores, sequence.forced, keep);
-  sequence.earlier_candidates = sequence.blocks;
+  const std::vector<int32_t> kept = SelectBlocks(candidates, scores.scores, sequence.forced, keep);
+  sequence.earlier_candidates = candidates;
   sequence.earlier_scores = scores.scores;
-  if (kept.size() == sequence.blocks.size()) return;
+  if (kept.size() == candidates.size()) return;
   sequence.report.pruned = true;
   PrepareSwaps(sequence, stage, scores);
+  sequence.kv[stage.last_layer].KeepOnly(kept);
 
   std::vector<int32_t> rows;
   for (size_t row = 0; row < sequence.positions.size(); ++row) {
-    if (std::binary_search(kept.begin(), kept.end(), sequence.positions[row] / kBlockTokens)) {
+    const int32_t position = sequence.positions[row];
+    if (position >= sequence.prompt_tokens || std::binary_search(kept.begin(), kept.end(), position / kBlockTokens)) {
       rows.push_back(static_cast<int32_t>(row));
     }
   }
@@ -350,8 +400,9 @@ void Prefill::Prune(PrunedSequence& sequence, const Stage& stage, const BlockSco
   p_.backend.GatherRows(hidden, rows, hidden.Rows(0, static_cast<int64_t>(rows.size())));
   for (size_t i = 0; i < rows.size(); ++i) sequence.positions[i] = sequence.positions[rows[i]];
   sequence.positions.resize(rows.size());
-  sequence.blocks = kept;
-  sequence.kv[stage.last_layer].KeepOnly(kept);
+  std::vector<int32_t> blocks = kept;
+  blocks.insert(blocks.end(), sequence.blocks.begin() + static_cast<int64_t>(candidates.size()), sequence.blocks.end());
+  sequence.blocks = std::move(blocks);
 }
 
 // Before the prune layer's pages go: all of them to the store, and their mean keys to the host, so that decode can
@@ -374,7 +425,7 @@ void Prefill::PrepareSwaps(PrunedSequence& sequence, const Stage& stage, const B
   swap.forced = sequence.forced;
   // The paper re-scores by the newest tokens alone. Ours goes on serving the question.
   if (pruning.score != ScoreKind::kPaper) {
-    swap.question_scores = CarryScores(sequence.blocks, scores.scores, BlockIds(view));
+    swap.question_scores = CarryScores(PromptBlocks(sequence), scores.scores, BlockIds(view));
   }
   swap.unit_keys = std::make_unique<UnitKeys>(BlockIds(view), static_cast<int32_t>(sequence.prompt_tokens),
                                               p_.model.shape(), view, p_.backend);

@@ -24,6 +24,7 @@ class Prefill {
     KvStreamer& streamer;
     const Tokenizer& tokenizer;
     int64_t chunk_tokens;
+    int64_t max_context;
     bool hot_prefixes;          // dense prefills store all layers, and what is stored so is used
     absl::Duration match_wait;  // to hear whether a prefix is stored
   };
@@ -38,6 +39,9 @@ class Prefill {
  private:
   void PlanStages(PrunedSequence& sequence);
   void PlanDense(PrunedSequence& sequence);
+  void FallBackToDense(PrunedSequence& sequence, const char* reason);
+  bool AppendProbe(PrunedSequence& sequence) const;
+  void DropProbe(PrunedSequence& sequence) const;
   TokenRange WindowTokens(const PrunedSequence& sequence) const;
   std::vector<LayerHead> HeadsToRecord(const PrunedSequence& sequence) const;
   bool MayUseStore(const PrunedSequence& sequence) const;
@@ -52,8 +56,10 @@ class Prefill {
   absl::Status RunLayers(PrunedSequence& sequence, const Stage& stage, int64_t first, int64_t end);
   void StorePrefix(PrunedSequence& sequence, const Stage& stage, int64_t first, int64_t end);
   absl::Status EndStage(PrunedSequence& sequence);
+  void PruneStage(PrunedSequence& sequence, const Stage& stage);
   bool FallBack(PrunedSequence& sequence, const BlockScores& scores);
-  void Prune(PrunedSequence& sequence, const Stage& stage, const BlockScores& scores);
+  void Prune(PrunedSequence& sequence, const Stage& stage, const std::vector<int32_t>& candidates,
+             const BlockScores& scores);
   void PrepareSwaps(PrunedSequence& sequence, const Stage& stage, const BlockScores& scores);
   void UpdateWorkTotal(PrunedSequence& sequence);
 

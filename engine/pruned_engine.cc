@@ -174,8 +174,8 @@ absl::Status PrunedEngine::MakeParts(kvstore::KvStore& store, const PrunedEngine
     prefix_cache_ = std::make_unique<PrefixCache>(store, *streamer_, *backend_, metrics_, layout, identity);
   }
   prefill_ = std::make_unique<Prefill>(Prefill::Parts{*model_, *backend_, *forward_, plan_.get(), prefix_cache_.get(),
-                                                      *streamer_, *tokenizer_, info_.chunk_tokens, options.hot_prefixes,
-                                                      options.store_wait});
+                                                      *streamer_, *tokenizer_, info_.chunk_tokens, info_.max_context,
+                                                      options.hot_prefixes, options.store_wait});
   decode_ = std::make_unique<Decode>(
       Decode::Parts{*model_, *backend_, *forward_, metrics_, info_.max_context, options.swap_wait});
   if (prefix_cache_ != nullptr && options.hot_prefixes) {
@@ -259,8 +259,14 @@ PrefillWork PrunedEngine::EstimateWork(int64_t prompt_tokens, PruningMode mode) 
 
 // A request may fall back to dense, so it is admitted as if it were.
 int64_t PrunedEngine::PagesNeeded(const SequenceRequest& request) const {
-  const int64_t tokens =
-      std::min<int64_t>(static_cast<int64_t>(request.prompt.size()) + request.sampling.max_tokens, info_.max_context);
+  int64_t behind = request.sampling.max_tokens;
+  if (behind < kMaxProbeTokens && request.pruning.mode != PruningMode::kOff) {
+    const QuestionSegment question =
+        FindQuestion(request.prompt, request.pruning.query_span, request.last_user_content, *tokenizer_);
+    const auto probe = ProbeTokens(request.prompt, question, request.last_user_content);
+    behind = std::max(behind, static_cast<int64_t>(probe.size()));
+  }
+  const int64_t tokens = std::min<int64_t>(static_cast<int64_t>(request.prompt.size()) + behind, info_.max_context);
   return BlockCount(tokens) * model_->config().layers;
 }
 
@@ -339,6 +345,9 @@ absl::StatusOr<HeadStudy> PrunedEngine::StudyHeads(SequenceRequest request, int 
   request.no_store = true;  // what is stored stops at stage 1
   SLIMFILL_ASSIGN_OR_RETURN(const std::unique_ptr<Sequence> opaque, Start(std::move(request)));
   auto& sequence = static_cast<PrunedSequence&>(*opaque);
+  if (sequence.question.before_document) {
+    return absl::InvalidArgumentError("the question stands before its document: ask after it");
+  }
   sequence.stages = DenseStages(layers - 1, config.layers);
   std::vector<LayerHead> link_heads;
   for (int layer = 0; layer < link_layers; ++layer) {

@@ -64,6 +64,9 @@ class PrunedSequence final : public Sequence {
   std::vector<int32_t> forced;  // blocks
 
   // Prefill.
+  // What is run: the prompt and, when its question stands before the document, the probe behind it (ProbeTokens). The
+  // prompt's tokens see nothing of the probe, and once nothing more is to be pruned it is gone.
+  std::vector<TokenId> tokens;
   std::vector<Stage> stages;
   size_t stage = 0;                       // the one being run
   int64_t next_row = 0;                   // of the stage's rows

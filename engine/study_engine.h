@@ -33,7 +33,7 @@ class StudyEngine : public Engine {
  public:
   // Runs the prompt densely through the first `layers` layers and looks at each of their heads, with the windows of the
   // request's plan (or the engine's), and at the links that those of the first `link_layers` make. INVALID_ARGUMENT
-  // unless 0 < layers < the model's and 0 <= link_layers <= layers.
+  // unless 0 < layers < the model's, 0 <= link_layers <= layers and the question stands behind its document.
   virtual absl::StatusOr<HeadStudy> StudyHeads(SequenceRequest request, int layers, int link_layers) = 0;
   // Back to the end of the prompt: what was generated is forgotten, the next decode step gives a first token again,
   // with `sampling`. Blocks that decode exchanged meanwhile stay. INVALID_ARGUMENT for bad parameters, or more

@@ -23,7 +23,6 @@ PrunePlan WithoutSafety(PrunePlan plan) {
   plan.retry.reset();
   plan.min_peak = 0;
   plan.max_entropy = 1;
-  plan.prune_question_first = true;
   return plan;
 }
 

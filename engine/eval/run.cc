@@ -68,13 +68,6 @@ absl::StatusOr<double> AnswerNll(engine::StudyEngine& engine, engine::Sequence& 
   return sum / static_cast<double>(answer.size());
 }
 
-// Whether the rest of this prompt runs dense.
-bool FellBackToDense(const engine::PrefillReport& report) {
-  if (report.pruned || report.fallbacks.empty()) return false;
-  const std::string& reason = report.fallbacks.back();
-  return reason == "entropy" || reason == "short_prompt" || reason == "question_first";
-}
-
 RunResult AsDense(const DenseRun& dense, const engine::PrefillReport& report, const CasePrompt& prompt) {
   RunResult result = *dense.result;
   result.same_as = dense.arm;
@@ -107,7 +100,7 @@ absl::StatusOr<RunResult> Run(engine::StudyEngine& engine, const EvalCase& test_
   while (!step.done) {
     SLIMFILL_ASSIGN_OR_RETURN(step, engine.PrefillChunk(*sequence));
     const engine::PrefillReport& so_far = sequence->prefill_report();
-    if (dense.result != nullptr && FellBackToDense(so_far)) return AsDense(dense, so_far, prompt);
+    if (dense.result != nullptr && so_far.fell_back_to_dense) return AsDense(dense, so_far, prompt);
   }
   RunResult result;
   result.ttft_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();

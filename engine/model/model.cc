@@ -85,10 +85,4 @@ absl::Status Model::PackLayers(Backend& backend, const std::function<void(int, i
   return absl::OkStatus();
 }
 
-std::vector<float> Model::CosSinRow(int64_t position) const {
-  std::vector<float> row(config().head_dim);
-  FillCosSin(config(), position, row.data());
-  return row;
-}
-
 }  // namespace slimfill::engine

@@ -43,8 +43,6 @@ class Model {
   const Buffer& output_norm() const { return *output_norm_; }
   const PackedWeight& output() const { return *output_; }
   const Buffer& cos_sin() const { return *cos_sin_; }
-  // One row of the RoPE table on the host: [head_dim], cosines then sines, of `position`.
-  std::vector<float> CosSinRow(int64_t position) const;
 
  private:
   Model() = default;

@@ -101,9 +101,6 @@ struct PrunePlan {
   double min_peak = 0;
   double max_entropy = 1;
   std::optional<PlanStage> retry;
-  // Whether prompts are pruned whose question stands before its document (AUTO). Its queries, turned to the prompt's
-  // end, miss half of what the same question asked there finds: docs/evaluation.md.
-  bool prune_question_first = false;
 
   int LocalBlocksFor(int64_t prompt_tokens) const;
   bool Uses(ScoreKind score) const;  // in a stage

@@ -287,17 +287,4 @@ float NormalizedEntropy(absl::Span<const float> scores, absl::Span<const int32_t
   return static_cast<float>(entropy / std::log(static_cast<double>(count)));
 }
 
-void RotateQueries(absl::Span<const float> cos_sin_row, int head_dim, absl::Span<float> rows) {
-  const int half = head_dim / 2;
-  SLIMFILL_CHECK(rows.size() % head_dim == 0 && static_cast<int>(cos_sin_row.size()) == head_dim);
-  for (size_t start = 0; start < rows.size(); start += head_dim) {
-    float* head = rows.data() + start;
-    for (int i = 0; i < half; ++i) {
-      const float c = cos_sin_row[i], s = cos_sin_row[half + i], a = head[i], b = head[i + half];
-      head[i] = a * c - b * s;
-      head[i + half] = b * c + a * s;
-    }
-  }
-}
-
 }  // namespace slimfill::engine

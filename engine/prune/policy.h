@@ -18,14 +18,22 @@ using TokenRange = std::pair<int64_t, int64_t>;  // [first, second)
 // The tokens that ask: their queries score, their blocks are pinned.
 struct QuestionSegment {
   TokenRange tokens;
-  bool before_document = false;  // long text follows it: scored by pseudo-queries
+  bool before_document = false;  // long text follows it
 };
 
-// The request's own span if given; else, in a chat, the last user message's paragraph that asks: the last one, or the
-// first when only that one ends with a question mark; else the prompt's last 64 tokens. A paragraph is text between
+// The request's own span if given; else, in a chat, the last user message's paragraph that asks; else the prompt's last
+// 64 tokens. That is the last paragraph, or the first when only that one has a question, or points ahead ("the text
+// below", "the following", a colon at its end) where the last one is longer than 64 tokens. A paragraph is text between
 // blank lines; one of more than 256 tokens is no question.
 QuestionSegment FindQuestion(absl::Span<const TokenId> prompt, const std::optional<TokenRange>& explicit_span,
                              const std::optional<TokenRange>& last_user_content, const Tokenizer& tokenizer);
+
+// What a prompt whose question stands before its document has run behind its end, for the sake of its queries: made
+// where the question stands, they know nothing of the document. The question again, and what closes the last user
+// message (it asks, too); of both the last kMaxProbeTokens. Empty for other prompts.
+inline constexpr int64_t kMaxProbeTokens = 256;
+std::vector<TokenId> ProbeTokens(absl::Span<const TokenId> prompt, const QuestionSegment& question,
+                                 const std::optional<TokenRange>& last_user_content);
 
 int64_t BlockCount(int64_t tokens);  // ceil(tokens / 64)
 
@@ -110,9 +118,5 @@ BlockExchange ChooseExchange(absl::Span<const int32_t> known, absl::Span<const f
 float PeakMass(absl::Span<const float> units, absl::Span<const int32_t> candidates, absl::Span<const int32_t> forced);
 float NormalizedEntropy(absl::Span<const float> scores, absl::Span<const int32_t> candidates,
                         absl::Span<const int32_t> forced);
-
-// Rotates post-RoPE rows [rows, heads, head_dim] on by the offset whose cosines and sines are `cos_sin_row` [head_dim]
-// (half-split RoPE). For pseudo-queries: the question as if it were asked at the end of the prompt.
-void RotateQueries(absl::Span<const float> cos_sin_row, int head_dim, absl::Span<float> rows);
 
 }  // namespace slimfill::engine

@@ -169,6 +169,7 @@ TEST_F(EngineTest, RunsDenseWhenNothingInParticularIsLookedUp) {
   const std::unique_ptr<StudyEngine> engine = MakeEngine(plan + "\"max_entropy\": 0}");
   const Answer answer = Run(*engine, Request(Prompt(1000)));
   EXPECT_THAT(answer.report.fallbacks, ElementsAre("entropy"));
+  EXPECT_TRUE(answer.report.fell_back_to_dense);
   EXPECT_FALSE(answer.report.pruned);
   ASSERT_EQ(answer.report.trace.size(), 1);  // the scores that say why
   EXPECT_EQ(answer.report.trace[0].scores.size(), 16);
@@ -186,6 +187,7 @@ TEST_F(EngineTest, PutsTheFirstPruningOffWhenUnsure) {
   const SequenceRequest request = Request(Prompt(1000), PruningMode::kAuto, 1);
   const Answer answer = Run(*MakeEngine(plan), request);
   EXPECT_THAT(answer.report.fallbacks, ElementsAre("low_peak"));
+  EXPECT_FALSE(answer.report.fell_back_to_dense);
   ASSERT_EQ(answer.report.trace.size(), 4);  // an entry for every stage but the last, the one put off too
   EXPECT_EQ(answer.report.trace[0].prune_layer, 1);
   EXPECT_EQ(answer.report.trace[0].kept_blocks, answer.report.trace[0].candidate_blocks);
@@ -193,39 +195,6 @@ TEST_F(EngineTest, PutsTheFirstPruningOffWhenUnsure) {
   EXPECT_EQ(answer.report.trace[1].candidate_blocks.size(), 16);
   EXPECT_EQ(answer.report.trace[1].kept_blocks.size(), 10);
   EXPECT_EQ(answer.report.trace[2].prune_layer, 3);
-  ExpectNaiveAgrees(options_, request, answer);
-}
-
-TEST_F(EngineTest, AQuestionBeforeItsDocumentRunsDense) {
-  const std::unique_ptr<StudyEngine> engine = MakeEngine(kHeadsPlan);
-  SequenceRequest request = Request(Prompt(2000));
-  const Answer dense = Run(*engine, Request(Prompt(2000), PruningMode::kOff));
-  request.pruning.query_span = TokenRange{70, 150};
-  const Answer answer = Run(*engine, request);
-  EXPECT_FALSE(answer.report.pruned);
-  EXPECT_THAT(answer.report.fallbacks, ElementsAre("question_first"));
-  EXPECT_EQ(answer.tokens, dense.tokens);
-  // Who asks for a share of blocks gets it.
-  request.pruning.mode = PruningMode::kCustom;
-  request.pruning.keep_ratio = {0.5};
-  const Answer custom = Run(*engine, request);
-  EXPECT_TRUE(custom.report.pruned);
-  EXPECT_THAT(custom.report.fallbacks, IsEmpty());
-}
-
-TEST_F(EngineTest, AQuestionBeforeItsDocumentIsKept) {
-  const std::unique_ptr<StudyEngine> engine = MakeEngine(kHeadsPlan);
-  PrunePlan plan = *ParsePlan(kHeadsPlan, engine->info().model);
-  plan.prune_question_first = true;
-  SequenceRequest request = Request(Prompt(2000), PruningMode::kAuto, 1);
-  request.pruning.plan = std::make_shared<PrunePlan>(plan);
-  request.pruning.query_span = TokenRange{70, 150};
-  const Answer answer = Run(*engine, request);
-  EXPECT_EQ(answer.report.question, (TokenRange{70, 150}));
-  for (const PruneTraceStage& stage : answer.report.trace) {
-    EXPECT_THAT(stage.kept_blocks, Contains(1));
-    EXPECT_THAT(stage.kept_blocks, Contains(2));
-  }
   ExpectNaiveAgrees(options_, request, answer);
 }
 

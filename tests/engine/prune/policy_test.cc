@@ -254,13 +254,5 @@ TEST(PolicyTest, EntropyIsOneForUniformAndZeroForCertain) {
               std::log(2) / std::log(3), 1e-6);
 }
 
-TEST(PolicyTest, RotationMovesAQueryToALaterPosition) {
-  // One head of 4: pairs (0, 2) and (1, 3). Rotating (1, 0) by 90 degrees gives (0, 1).
-  std::vector<float> row = {1, 2, 0, 0};
-  const std::vector<float> cos_sin = {0, 1, 1, 0};  // pair 0: 90 degrees, pair 1: none
-  RotateQueries(cos_sin, 4, absl::MakeSpan(row));
-  EXPECT_THAT(row, ElementsAre(FloatEq(0), FloatEq(2), FloatEq(1), FloatEq(0)));
-}
-
 }  // namespace
 }  // namespace slimfill::engine

@@ -1,7 +1,10 @@
+#include <numeric>
+
 #include "absl/strings/str_cat.h"
 #include "engine/model/tokenizer.h"
 #include "engine/model/vocabulary.h"
 #include "engine/prune/policy.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
 namespace slimfill::engine {
@@ -51,6 +54,32 @@ TEST_F(QuestionTest, IsTheFirstParagraphWhenOnlyThatOneAsks) {
   EXPECT_TRUE(question.before_document);
 }
 
+TEST_F(QuestionTest, TheFormOfTheAnswerMayBeToldBehindIt) {
+  const std::string question = "What is it? Answer with a number only.";
+  const QuestionSegment early = FindInChat(absl::StrCat(question, "\n\n", Document(500), "\n\nThe end."));
+  EXPECT_EQ(early.tokens, TokenRange(10, 10 + 40));
+  const QuestionSegment late = FindInChat(absl::StrCat("Ready?\n\n", Document(500), "\n\n", question));
+  EXPECT_EQ(late.tokens, TokenRange(10 + 510, 10 + 510 + 38));
+}
+
+TEST_F(QuestionTest, AFirstParagraphMayPointAheadInstead) {
+  for (const std::string first : {"Summarise the text below.", "Summarise the following article.", "Summarise this:"}) {
+    const auto size = static_cast<int64_t>(first.size());
+    const QuestionSegment question = FindInChat(absl::StrCat(first, "\n\n", Document(400), "\n\n", Document(100)));
+    EXPECT_EQ(question.tokens, TokenRange(10, 10 + size + 2)) << first;
+    EXPECT_TRUE(question.before_document);
+    // A short last paragraph tells what to do with what is announced.
+    const QuestionSegment late = FindInChat(absl::StrCat(first, "\n\n", Document(500), "\n\nName the writer."));
+    EXPECT_EQ(late.tokens, TokenRange(10 + size + 504, 10 + size + 504 + 16)) << first;
+  }
+  EXPECT_FALSE(FindInChat(absl::StrCat("A title\n\n", Document(400), "\n\n", Document(100))).before_document);
+}
+
+TEST_F(QuestionTest, AQuestionMarkWithinAWordAsksNothing) {
+  const std::string link = "See http://example.org/?page=2 for more.";
+  EXPECT_FALSE(FindInChat(absl::StrCat(link, "\n\n", Document(500), "\n\nThe end.")).before_document);
+}
+
 TEST_F(QuestionTest, PrefersTheLastParagraphWhenBothAsk) {
   const QuestionSegment question = FindInChat(absl::StrCat("Shall we?\n\n", Document(500), "\n\nWhat is it?"));
   EXPECT_EQ(question.tokens.second, 10 + 11 + 500 + 2 + 11);
@@ -80,6 +109,29 @@ TEST_F(QuestionTest, IsWhatTheCallerSays) {
   EXPECT_EQ(early.tokens, TokenRange(5, 50));
   EXPECT_TRUE(early.before_document);
   EXPECT_FALSE(FindQuestion(prompt, TokenRange{700, 800}, std::nullopt, *tokenizer_).before_document);
+}
+
+std::vector<TokenId> Numbers(int count) {
+  std::vector<TokenId> tokens(count);
+  std::iota(tokens.begin(), tokens.end(), 0);
+  return tokens;
+}
+
+TEST(ProbeTest, IsTheQuestionAndWhatClosesTheMessage) {
+  using ::testing::ElementsAre;
+  const std::vector<TokenId> prompt = Numbers(1000);
+  const QuestionSegment question{{5, 8}, true};
+  EXPECT_THAT(ProbeTokens(prompt, question, TokenRange{4, 996}), ElementsAre(5, 6, 7, 996, 997, 998, 999));
+  EXPECT_THAT(ProbeTokens(prompt, question, std::nullopt), ElementsAre(5, 6, 7));
+  EXPECT_THAT(ProbeTokens(prompt, question, TokenRange{4, 1000}), ElementsAre(5, 6, 7));
+  EXPECT_TRUE(ProbeTokens(prompt, {{900, 990}, false}, TokenRange{4, 996}).empty());
+}
+
+TEST(ProbeTest, IsTheEndOfALongOne) {
+  const std::vector<TokenId> probe = ProbeTokens(Numbers(1000), {{0, 400}, true}, TokenRange{0, 990});
+  ASSERT_EQ(probe.size(), kMaxProbeTokens);
+  EXPECT_EQ(probe.front(), 400 + 10 - kMaxProbeTokens);
+  EXPECT_EQ(probe.back(), 999);
 }
 
 }  // namespace
