@@ -72,8 +72,8 @@ std::string FallbackText(const std::string& reason, const v1::Finished& finished
     return "The prompt is so short, or the budget so large, that every block would have been kept anyway.";
   }
   if (reason == "question_first") {
-    return "The question stands before its document, and the model's context has no room to ask it once more behind the "
-           "prompt: every layer read all of it. Ask after the document to have it pruned.";
+    return "The question stands before its document, and the plan prunes no such prompts or the model's context has no "
+           "room to ask once more behind it: every layer read all of it. Ask after the document to have it pruned.";
   }
   return absl::StrCat("The server's reason: ", reason, ".");
 }

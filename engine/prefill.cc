@@ -12,7 +12,7 @@ namespace {
 // Why a request pruned less than its plan says.
 constexpr char kFallbackEntropy[] = "entropy";               // nothing in particular is looked up: dense
 constexpr char kFallbackLowPeak[] = "low_peak";              // not sure where it is: first pruning put off
-constexpr char kFallbackQuestionFirst[] = "question_first";  // no room to ask again behind the prompt: dense
+constexpr char kFallbackQuestionFirst[] = "question_first";  // the plan does not, or has no room to ask again: dense
 constexpr char kFallbackShort[] = "short_prompt";            // the budgets keep every block anyway
 
 constexpr int64_t kMaxWindowTokens = 64;
@@ -165,8 +165,9 @@ void Prefill::PlanStages(PrunedSequence& sequence) {
   if (keeps_all) {
     return FallBackToDense(sequence, kFallbackShort);
   }
-  if (sequence.question.before_document && !plan.Uses(ScoreKind::kMeanAttention) && !AppendProbe(sequence)) {
-    return FallBackToDense(sequence, kFallbackQuestionFirst);
+  if (sequence.question.before_document && !plan.Uses(ScoreKind::kMeanAttention)) {
+    const bool may_prune = plan.prune_question_first || pruning.mode == PruningMode::kCustom;
+    if (!may_prune || !AppendProbe(sequence)) return FallBackToDense(sequence, kFallbackQuestionFirst);
   }
   sequence.stages = PrunedStages(plan, keep_blocks, p_.model.config().layers);
 }

@@ -108,6 +108,7 @@ absl::StatusOr<Arm> MakeArm(absl::string_view name, const engine::EngineInfo& in
   }
   SLIMFILL_ASSIGN_OR_RETURN(PrunePlan plan, PlanOf(name, info.model));
   if (no_swap) plan.swap_overlap = 0;
+  plan.prune_question_first = true;  // what that costs is asked
   arm.needs_evidence = plan.stages.front().score == ScoreKind::kGiven;
   arm.plan = std::make_shared<const PrunePlan>(std::move(plan));
   return arm;

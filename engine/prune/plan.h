@@ -101,6 +101,8 @@ struct PrunePlan {
   double min_peak = 0;
   double max_entropy = 1;
   std::optional<PlanStage> retry;
+  // Whether prompts are pruned whose question stands before its document (AUTO): docs/evaluation.md has what it costs.
+  bool prune_question_first = true;
 
   int LocalBlocksFor(int64_t prompt_tokens) const;
   bool Uses(ScoreKind score) const;  // in a stage

@@ -221,6 +221,7 @@ absl::StatusOr<PrunePlan> ParsePlan(absl::string_view text, const ModelConfig& c
   SLIMFILL_RETURN_IF_ERROR(reader.Read("swap_margin", plan.swap_margin));
   SLIMFILL_RETURN_IF_ERROR(reader.Read("min_peak", plan.min_peak));
   SLIMFILL_RETURN_IF_ERROR(reader.Read("max_entropy", plan.max_entropy));
+  SLIMFILL_RETURN_IF_ERROR(reader.Read("prune_question_first", plan.prune_question_first));
   SLIMFILL_RETURN_IF_ERROR(ParseLocalBlocks(reader, plan));
   SLIMFILL_RETURN_IF_ERROR(ParseLinks(reader, plan));
   if (const Json* stages = reader.Member("stages"); stages != nullptr) {
@@ -266,6 +267,7 @@ std::string PlanToJson(const PrunePlan& plan) {
   json["swap_margin"] = plan.swap_margin;
   json["min_peak"] = plan.min_peak;
   json["max_entropy"] = plan.max_entropy;
+  if (!plan.prune_question_first) json["prune_question_first"] = false;
   return json.dump(2);
 }
 

@@ -158,6 +158,19 @@ TEST_F(QuestionFirstTest, WithoutRoomForTheProbeThePromptRunsDense) {
   EXPECT_TRUE(RunWithoutStore(*MakeEngine(kHeadsPlan), Asking(Prompt(2000))).report.pruned);
 }
 
+TEST_F(QuestionFirstTest, APlanMayLeaveItDense) {
+  std::string plan = kHeadsPlan;
+  plan.back() = ',';
+  const std::unique_ptr<StudyEngine> engine = MakeEngine(plan + R"("prune_question_first": false})");
+  const Answer answer = RunWithoutStore(*engine, Asking(Prompt(2000)));
+  EXPECT_THAT(answer.report.fallbacks, ElementsAre("question_first"));
+  EXPECT_EQ(answer, RunWithoutStore(*engine, Asking(Prompt(2000), PruningMode::kOff)));
+  // Who asks for a share of blocks gets it.
+  SequenceRequest custom = Asking(Prompt(2000), PruningMode::kCustom);
+  custom.pruning.keep_ratio = {0.5};
+  EXPECT_TRUE(RunWithoutStore(*engine, custom).report.pruned);
+}
+
 TEST_F(QuestionFirstTest, AHotPrefixNeedsNoProbe) {
   const std::unique_ptr<StudyEngine> engine = MakeEngine(kHeadsPlan);
   Run(*engine, Asking(Prompt(2000), PruningMode::kOff));

@@ -137,6 +137,20 @@ TEST(PlanTest, KeepsAShareOfTheMass) {
   ExpectSameWhenReadAgain(*plan);
 }
 
+TEST(PlanTest, SaysWhetherAQuestionBeforeItsDocumentMayPrune) {
+  const auto parsed = [](const std::string& more) {
+    return ParsePlan(R"({"stages": [{"prune_layer": 3, "keep_ratio": 0.5, "score": "paper"}])" + more + "}", Qwen05b());
+  };
+  EXPECT_TRUE(parsed("")->prune_question_first);
+  const absl::StatusOr<PrunePlan> plan = parsed(R"(, "prune_question_first": false)");
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  EXPECT_FALSE(plan->prune_question_first);
+  ExpectSameWhenReadAgain(*plan);
+  EXPECT_FALSE(parsed(R"(, "prune_question_first": 1)").ok());
+  EXPECT_TRUE(BuiltinPlan(Qwen05b()).prune_question_first);
+  EXPECT_FALSE(BuiltinPlan(Qwen05b(), PlanVariant::kSafe).prune_question_first);
+}
+
 TEST(PlanTest, LinksAreReadAndWritten) {
   const absl::StatusOr<PrunePlan> plan = ParsePlan(
       R"({"stages": [{"prune_layer": 3, "keep_ratio": 0.25, "score": "heads", "heads": [[3, 5]]}],
